@@ -1,0 +1,78 @@
+"""Where a class comes from: its distribution, version and original module name, isolated or not.
+
+An isolated module carries its `Origin` under `ORIGIN_ATTRIBUTE`; for any other module the installed metadata answers.
+Saving, error text and metrics use this and never the isolated name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+
+ORIGIN_ATTRIBUTE = "__mpt_origin__"
+"""The module-level name under which an isolating loader leaves an `Origin`. Part of the contract since 1.0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where code comes from.
+
+    Attributes:
+        distribution: the distribution's name, as in ``model-zoo``; empty for code that no distribution owns.
+        version: the distribution's version text; empty for code that no distribution owns.
+        digest: sha256 (hex) of the isolated unit; None for code imported in the ordinary way.
+        module: the original module name, as in ``model_zoo.layers``.
+        qualname: the class or function inside the module; empty for the module itself.
+    """
+
+    distribution: str
+    version: str
+    digest: str | None = None
+    module: str
+    qualname: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.module}.{self.qualname}" if self.qualname else self.module
+        return f"{name} [{self.distribution} {self.version}]" if self.distribution else name
+
+
+def origin_of(subject: object) -> Origin:
+    """Return the origin of a class, a function, a module, or of the class of any other object.
+
+    Example:
+        >>> from policy_interface import Config
+        >>> origin_of(Config).module
+        'policy_interface.config'
+    """
+    if isinstance(subject, type) or (hasattr(subject, "__qualname__") and hasattr(subject, "__module__")):
+        named = subject
+    elif hasattr(subject, "__spec__") and hasattr(subject, "__name__"):
+        return _module_origin(str(subject.__name__))
+    else:
+        named = type(subject)
+    module = str(named.__module__)
+    return replace(_module_origin(module), qualname=str(named.__qualname__))
+
+
+def _module_origin(name: str) -> Origin:
+    try:
+        module = importlib.import_module(name)  # already imported: its class is at hand
+    except ImportError:
+        return Origin(distribution="", version="", module=name)
+    carried = getattr(module, ORIGIN_ATTRIBUTE, None)
+    return carried if isinstance(carried, Origin) else _installed_origin(name)
+
+
+@cache
+def _installed_origin(name: str) -> Origin:
+    owners = _owners().get(name.partition(".")[0], [])
+    if not owners:
+        return Origin(distribution="", version="", module=name)
+    return Origin(distribution=owners[0], version=metadata.version(owners[0]), module=name)
+
+
+@cache
+def _owners() -> dict[str, list[str]]:
+    return {top: sorted(set(names)) for top, names in metadata.packages_distributions().items()}
