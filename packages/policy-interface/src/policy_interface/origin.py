@@ -7,9 +7,12 @@ Saving, error text and metrics use this and never the isolated name.
 from __future__ import annotations
 
 import importlib
+import json
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 ORIGIN_ATTRIBUTE = "__mpt_origin__"
 """The module-level name under which an isolating loader leaves an `Origin`. Part of the contract since 1.0."""
@@ -62,17 +65,34 @@ def _module_origin(name: str) -> Origin:
     except ImportError:
         return Origin(distribution="", version="", module=name)
     carried = getattr(module, ORIGIN_ATTRIBUTE, None)
-    return carried if isinstance(carried, Origin) else _installed_origin(name)
+    if isinstance(carried, Origin):
+        return carried
+    owner = _owner(name.partition(".")[0], getattr(module, "__file__", None))
+    return Origin(distribution=owner, version=metadata.version(owner) if owner else "", module=name)
 
 
 @cache
-def _installed_origin(name: str) -> Origin:
-    owners = _owners().get(name.partition(".")[0], [])
-    if not owners:
-        return Origin(distribution="", version="", module=name)
-    return Origin(distribution=owners[0], version=metadata.version(owners[0]), module=name)
+def _owner(top_level: str, file: str | None) -> str:
+    listed = sorted(set(_listed_owners().get(top_level, ())))
+    if listed:
+        return listed[0]
+    # An editable install lists no modules; its direct_url.json names the project's folder.
+    # Source: PEP 610 and the "Recording the Direct URL Origin" page of the PyPA specifications.
+    for distribution in metadata.distributions():
+        folder = _editable_folder(distribution)
+        if folder is not None and file is not None and Path(file).is_relative_to(folder):
+            return str(distribution.metadata["Name"])
+    return ""
 
 
 @cache
-def _owners() -> dict[str, list[str]]:
-    return {top: sorted(set(names)) for top, names in metadata.packages_distributions().items()}
+def _listed_owners() -> dict[str, list[str]]:
+    return {top: list(names) for top, names in metadata.packages_distributions().items()}
+
+
+def _editable_folder(distribution: metadata.Distribution) -> Path | None:
+    text = distribution.read_text("direct_url.json")
+    record = json.loads(text) if text else {}
+    if not record.get("dir_info", {}).get("editable"):
+        return None
+    return Path(unquote(urlsplit(record["url"]).path))
