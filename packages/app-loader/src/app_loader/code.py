@@ -1,0 +1,175 @@
+"""Code that can build a policy: a stored wheel under its isolated name, or the installed distribution.
+
+Neither imports anything before `architecture_class` is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from policy_interface import PolicyArchitecture
+
+from app_loader.errors import UnknownKindError
+from app_loader.loaded import Mode
+from app_loader.package_digest import package_digest
+
+if TYPE_CHECKING:
+    from app_loader.store import Entry
+
+ARCHITECTURES = "policy_interface.architectures"
+"""The entry-point group in which a distribution declares its kinds."""
+
+
+class Code(Protocol):
+    """One version of model code.
+
+    Attributes:
+        distribution: its name.
+        version: its version text.
+        wheel_sha256: digest of the wheel it came from, None when there was no wheel.
+        mode: how it is imported.
+        requires: its own requirements, as its metadata states them.
+    """
+
+    @property
+    def distribution(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def wheel_sha256(self) -> str | None: ...
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def requires(self) -> tuple[str, ...]: ...
+
+    def kinds(self) -> Mapping[str, str]:
+        """Return ``{kind: "module:attribute"}`` as declared, without importing anything."""
+
+    def package_sha256(self, package: str) -> str | None:
+        """Return the digest of one of its top-level packages, None when it has no such package."""
+
+    def architecture_class(self, kind: str) -> type[PolicyArchitecture]:
+        """Import the code and return the class of a kind.
+
+        Raises:
+            UnknownKindError: the distribution does not declare the kind.
+        """
+
+
+class StoredCode:
+    """A wheel of the store, imported in isolation."""
+
+    mode: Mode = "isolated"
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    @property
+    def distribution(self) -> str:
+        """The name of the entry's own distribution."""
+        return self.entry.distribution
+
+    @property
+    def version(self) -> str:
+        """Its version text."""
+        return self.entry.version
+
+    @property
+    def wheel_sha256(self) -> str | None:
+        """Digest of its wheel."""
+        return self.entry.wheels[0].sha256
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Its requirements."""
+        return tuple(self.entry.requires)
+
+    def kinds(self) -> Mapping[str, str]:
+        """Return the kinds of the wheel's entry points."""
+        return self.entry.entry_points(ARCHITECTURES)
+
+    def package_sha256(self, package: str) -> str | None:
+        """Return the digest of an unpacked package."""
+        folder = self.entry.path / package
+        return package_digest(folder) if folder.is_dir() else None
+
+    def architecture_class(self, kind: str) -> type[PolicyArchitecture]:
+        """Import the isolated module that declares the kind."""
+        module, _, attribute = _declared(self, kind).partition(":")
+        return cast("type[PolicyArchitecture]", getattr(self.entry.import_module(module), attribute))
+
+
+class InstalledCode:
+    """A distribution of the running environment, imported in the ordinary way."""
+
+    mode: Mode = "environment"
+
+    def __init__(self, distribution: metadata.Distribution) -> None:
+        self._distribution = distribution
+
+    @property
+    def distribution(self) -> str:
+        """Its name."""
+        return str(self._distribution.metadata["Name"])
+
+    @property
+    def version(self) -> str:
+        """Its version text."""
+        return self._distribution.version
+
+    @cached_property
+    def wheel_sha256(self) -> str | None:
+        """Digest of the wheel, where the installer recorded it. Source: PEP 610."""
+        text = self._distribution.read_text("direct_url.json")
+        hashes = json.loads(text).get("archive_info", {}).get("hashes", {}) if text else {}
+        return cast("str | None", hashes.get("sha256"))
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Its requirements."""
+        return tuple(self._distribution.requires or ())
+
+    def kinds(self) -> Mapping[str, str]:
+        """Return the kinds of the distribution's entry points."""
+        return {point.name: point.value for point in self._distribution.entry_points.select(group=ARCHITECTURES)}
+
+    def package_sha256(self, package: str) -> str | None:
+        """Return the digest of an installed package; finding its folder imports nothing."""
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return package_digest(Path(next(iter(spec.submodule_search_locations))))
+
+    def architecture_class(self, kind: str) -> type[PolicyArchitecture]:
+        """Import the module that declares the kind."""
+        module, _, attribute = _declared(self, kind).partition(":")
+        return cast("type[PolicyArchitecture]", getattr(importlib.import_module(module), attribute))
+
+
+def find_installed(distribution: str) -> InstalledCode | None:
+    """Return the installed distribution of that name, or None."""
+    try:
+        return InstalledCode(metadata.distribution(distribution))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def installed_with_kind(kind: str) -> Iterable[InstalledCode]:
+    """Return the installed distributions that declare a kind, by name."""
+    owners = {p.dist.name: p.dist for p in metadata.entry_points(group=ARCHITECTURES, name=kind) if p.dist}
+    return [InstalledCode(owners[name]) for name in sorted(owners)]
+
+
+def _declared(code: Code, kind: str) -> str:
+    kinds = code.kinds()
+    if kind not in kinds:
+        raise UnknownKindError(
+            kind=kind, distribution=code.distribution, version=code.version, declared=tuple(sorted(kinds))
+        )
+    return kinds[kind]

@@ -1,0 +1,105 @@
+"""The generic Policy that `load_policy` returns: it delegates to the policy that the archive's code made.
+
+An application sees this class whatever version made the policy; it never needs the model's own class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from policy_interface import GameRules, Policy, PolicyOutput, State, TrainingSpec
+
+if TYPE_CHECKING:
+    from mpt_format import Manifest
+    from policy_interface.policy import Observation
+    from torch import Generator, Tensor, nn
+
+Mode = Literal["isolated", "environment"]
+"""How the code was imported: a stored wheel under an isolated name, or the installed distribution plainly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOrigin:
+    """Which code computes a loaded policy, and why that one.
+
+    Attributes:
+        distribution: as in ``model-zoo``.
+        version: the distribution's version.
+        digest: sha256 (hex) of the wheel; None when the installed code came from no wheel (an editable install).
+        mode: how the code was imported.
+        reason: why this candidate was chosen.
+        revisions: ids of the migration revisions applied on the way, oldest first; empty for trained code.
+    """
+
+    distribution: str
+    version: str
+    digest: str | None
+    mode: Mode
+    reason: str
+    revisions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        pinned = f" sha256:{self.digest[:12]}" if self.digest else ""
+        return f"{self.distribution} {self.version}{pinned} ({self.mode}: {self.reason})"
+
+
+class LoadedPolicy(Policy):
+    """A policy together with where it came from.
+
+    Attributes:
+        origin: the code that computes it.
+        manifest: the archive's manifest.
+        content_digest: sha256 (hex) of the archive's content: the parent of whatever is saved from this policy.
+    """
+
+    def __init__(self, policy: Policy, *, origin: LoadOrigin, manifest: Manifest, content_digest: str) -> None:
+        self._policy = policy
+        self.origin = origin
+        self.manifest = manifest
+        self.content_digest = content_digest
+        self.architecture = policy.architecture
+        self.rules = policy.rules
+        self.capabilities = policy.capabilities
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state before the first observation."""
+        return self._policy.initial_state(batch_size)
+
+    def act(
+        self,
+        observation: Observation,
+        state: State,
+        *,
+        action: Tensor | None = None,
+        deterministic: bool = True,
+        generator: Generator | None = None,
+    ) -> PolicyOutput:
+        """Choose an action for every element of the batch, as `Policy.act`."""
+        return self._policy.act(observation, state, action=action, deterministic=deterministic, generator=generator)
+
+    def adapt(self, rules: GameRules) -> LoadedPolicy:
+        """Return the policy under other rules, with the same origin.
+
+        Raises:
+            RulesMismatchError: the rules differ in a way that the policy cannot follow.
+        """
+        adapted = self._policy.adapt(rules)
+        return LoadedPolicy(adapted, origin=self.origin, manifest=self.manifest, content_digest=self.content_digest)
+
+    @property
+    def training_spec(self) -> TrainingSpec:
+        """What a trainer must keep and may touch."""
+        return self._policy.training_spec
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The ``nn.Module`` with the weights, in evaluation mode as loaded."""
+        return self._policy.module
+
+    def unwrap(self) -> Policy:
+        """Return the policy that the model code made."""
+        return self._policy
+
+    def __repr__(self) -> str:
+        return f"LoadedPolicy({self.manifest.architecture.kind}, {self.origin})"

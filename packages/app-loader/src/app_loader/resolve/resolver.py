@@ -1,0 +1,138 @@
+"""From a manifest to a resolution. Nothing is imported, fetched or written here.
+
+`trained` accepts only code that is the trained code by digest: the wheel's sha256, or the digest of the package's files
+when the checkpoint was saved before its wheel was built. A version text alone never suffices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from app_loader.code import Code, InstalledCode, StoredCode, find_installed
+from app_loader.resolve.resolution import Candidate, Resolution, Source
+
+if TYPE_CHECKING:
+    from mpt_format import CodeRecord
+
+    from app_loader.store import Store
+
+
+def resolve(record: CodeRecord, requested: str, store: Store, *, archive: str) -> Resolution:
+    """Return what could compute a checkpoint.
+
+    Args:
+        record: the manifest's code record.
+        requested: ``trained``, ``current`` or a version text.
+        store: where isolated versions live.
+        archive: the archive's path, for the next command.
+    """
+    if requested == "trained":
+        candidates = tuple(_trained(record, store))
+        command = f"mpt zoo add WHEEL   # {_wanted(record)}"
+    elif requested == "current":
+        candidates = tuple(_current(record, store))
+        command = f"uv pip install {record.distribution}   # or: mpt zoo add WHEEL"
+    else:
+        candidates = tuple(_version(record, store, requested))
+        command = f"mpt zoo add '{record.distribution}=={requested}'"
+    return Resolution(requested=requested, candidates=candidates, next_command=command)
+
+
+def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
+    for entry in _entries(store, record.distribution):
+        yield _judge_identity("store", StoredCode(entry), record)
+    installed = find_installed(record.distribution)
+    if installed is None:
+        yield _absent("environment", record.distribution, "not installed")
+    else:
+        yield _judge_identity("environment", installed, record)
+
+
+def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate:
+    if record.wheel_sha256 is not None and code.wheel_sha256 == record.wheel_sha256:
+        return _candidate(source, code, True, "its wheel has the pinned sha256")
+    if record.package is not None and record.package_sha256 is not None:
+        if code.package_sha256(record.package) == record.package_sha256:
+            return _candidate(source, code, True, f"the files of its package {record.package} have the pinned digest")
+        return _candidate(source, code, False, f"other code: {_wanted(record)} was trained with")
+    return _candidate(source, code, False, f"not the pinned wheel: {_wanted(record)} was trained with")
+
+
+def _current(record: CodeRecord, store: Store) -> Iterator[Candidate]:
+    installed = find_installed(record.distribution)
+    if installed is not None:
+        yield _candidate("environment", installed, True, "the installed version is the current one")
+        return
+    yield _absent("environment", record.distribution, "not installed")
+    entries = sorted(_entries(store, record.distribution), key=lambda entry: _order(entry.version), reverse=True)
+    for place, entry in enumerate(entries):
+        reason = "the newest version of the store" if place == 0 else f"{entries[0].version} is newer"
+        yield _candidate("store", StoredCode(entry), place == 0, reason)
+
+
+def _version(record: CodeRecord, store: Store, requested: str) -> Iterator[Candidate]:
+    """A version text, or ``VERSION@DIGEST`` where one version is stored with several digests."""
+    version, _, digest = requested.partition("@")
+    entries = [e for e in _entries(store, record.distribution) if _same_version(e.version, version)]
+    matching = [e for e in entries if (e.wheels[0].sha256 or "").startswith(digest)]
+    for entry in entries:
+        if entry not in matching:
+            yield _candidate("store", StoredCode(entry), False, f"its digest does not start with {digest}")
+        elif len(matching) > 1:
+            reason = f"{len(matching)} stored wheels have this version: ask for {version}@{entry.wheels[0].sha256[:12]}"
+            yield _candidate("store", StoredCode(entry), False, reason)
+        else:
+            yield _candidate("store", StoredCode(entry), True, "the stored version asked for")
+    installed = find_installed(record.distribution)
+    if installed is None:
+        yield _absent("environment", record.distribution, "not installed")
+    elif digest:
+        yield _candidate("environment", installed, False, "a digest names a stored wheel")
+    else:
+        same = _same_version(installed.version, version)
+        yield _candidate("environment", installed, same, "the installed version" if same else "another version")
+
+
+def _entries(store: Store, distribution: str) -> list[Entry]:
+    name = canonicalize_name(distribution)
+    return [entry for entry in store.entries() if canonicalize_name(entry.distribution) == name]
+
+
+def _candidate(source: Source, code: Code, accepted: bool, reason: str) -> Candidate:
+    return Candidate(
+        source=source,
+        distribution=code.distribution,
+        version=code.version,
+        digest=code.wheel_sha256,
+        accepted=accepted,
+        reason=reason,
+        code=code if accepted else None,
+    )
+
+
+def _absent(source: Source, distribution: str, reason: str) -> Candidate:
+    return Candidate(source=source, distribution=distribution, version="", digest=None, accepted=False, reason=reason)
+
+
+def _wanted(record: CodeRecord) -> str:
+    pinned = record.wheel_sha256 or record.package_sha256
+    return f"{record.distribution} {record.version}" + (f" sha256:{pinned[:12]}" if pinned else " (not pinned)")
+
+
+def _same_version(a: str, b: str) -> bool:
+    try:
+        return Version(a) == Version(b)
+    except InvalidVersion:
+        return a == b
+
+
+def _order(version: str) -> Version:
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return Version("0")
