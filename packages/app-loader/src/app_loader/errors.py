@@ -6,7 +6,14 @@ LoaderError (an MptError)
 │   ├── UnknownKindError           the code does not declare the checkpoint's kind
 │   └── IncompatibleInterfaceError the code asks for another contract or shared library than the ones installed
 ├── IntegrityError             bytes are not what a digest or a RECORD pins
+│   └── UnsafeWheelError           a wheel holds something that no wheel of pure modules holds
 ├── IsolationError             a wheel cannot be imported in isolation, with the reason
+│   ├── NativeCodeError            it holds compiled modules: a process takes one version of those
+│   ├── RegistrationConflictError  two versions claim one name in a table of the process
+│   ├── SharedLibraryError         it does not run with today's shared libraries: which moved, what would help
+│   └── UnitNotFoundError          an isolated module was asked for by name; no store here has its unit
+├── SourceRefusedError         the settings do not allow to take code from there, or nothing could be taken
+├── SettingsError              mpt.toml or [tool.mpt] breaks its grammar
 ├── BuildError                 the code cannot build the policy: the stage and what it raised
 ├── RestoreError               the weights do not fit the built policy: every key
 ├── WitnessError               the policy does not do what the witness recorded
@@ -190,6 +197,119 @@ class IsolationError(LoaderError):
         self.reason = reason
         self.next_command = next_command
         super().__init__(f"{subject} cannot be imported in isolation: {reason}\nRun: {next_command}")
+
+
+class UnsafeWheelError(IntegrityError):
+    """A wheel holds something that no wheel of pure modules holds; nothing of it is in the store."""
+
+
+class NativeCodeError(IsolationError):
+    """A wheel holds compiled modules; none of it was loaded.
+
+    Attributes:
+        files: the compiled files.
+    """
+
+    def __init__(self, subject: str, files: Sequence[str]) -> None:
+        self.files = tuple(files)
+        super().__init__(
+            subject,
+            f"it holds native code ({', '.join(files[:3])}{', ...' if len(files) > 3 else ''}) and a process takes one "
+            "version of a native library; nothing of it was loaded",
+            "uv pip install the library as a shared one, or run this version in an environment of its own",
+        )
+
+
+class RegistrationConflictError(IsolationError):
+    """Two versions claim one name in a table that belongs to the process.
+
+    Attributes:
+        table: which table.
+        name: the name claimed twice.
+        holder: who holds it already.
+    """
+
+    def __init__(self, subject: str, *, table: str, name: str, holder: str) -> None:
+        self.table = table
+        self.name = name
+        self.holder = holder
+        super().__init__(
+            subject,
+            f"it registers {name!r} in {table}, where {holder} holds that name; a second registration would change "
+            "what the other computes",
+            "one of the two in a process of its own",
+        )
+
+
+class SharedLibraryError(IsolationError):
+    """Old code does not run with the shared libraries of this environment.
+
+    Attributes:
+        moved: one line per shared library outside the range that the code asks for.
+        cause: type and text of what the code raised.
+    """
+
+    def __init__(self, subject: str, *, cause: str, moved: Sequence[str]) -> None:
+        self.moved = tuple(moved)
+        self.cause = cause
+        super().__init__(
+            subject,
+            f"it raised {cause}; shared libraries outside the range it asks for:{_listing(self.moved)}",
+            "mpt zoo add WHEEL --with 'LIBRARY==VERSION'   # a pure library becomes a private companion; "
+            "for a native one use an environment of its own",
+        )
+
+
+class UnitNotFoundError(IsolationError, ModuleNotFoundError):
+    """An isolated module was asked for by name, as unpickling does, and no store here has its unit.
+
+    Attributes:
+        distribution: the unit's distribution.
+        version: its version.
+        digest: the first digits of its digest.
+        stores: the stores that were searched.
+    """
+
+    def __init__(self, module: str, *, distribution: str, version: str, digest: str, stores: Sequence[str]) -> None:
+        self.distribution = distribution
+        self.version = version
+        self.digest = digest
+        self.stores = tuple(stores)
+        super().__init__(
+            module,
+            f"it belongs to {distribution} {version} (digest {digest}...), which none of these stores has: "
+            f"{', '.join(stores) or 'none known'}",
+            f"mpt zoo add {distribution}=={version}   # or set MPT_STORE to the store of the sending process",
+        )
+
+
+class SourceRefusedError(LoaderError):
+    """Code is not taken from a source: the settings forbid it, or the source did not give it.
+
+    Attributes:
+        source: what was asked for.
+        problems: every reason, in words.
+    """
+
+    def __init__(self, source: str, problems: Iterable[str], next_command: str) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        self.next_command = next_command
+        super().__init__(f"{source} was not added:{_listing(self.problems)}\nRun: {next_command}")
+
+
+class SettingsError(LoaderError):
+    """A settings file breaks its grammar.
+
+    Attributes:
+        path: the file.
+        problems: every defect found, in words.
+    """
+
+    def __init__(self, path: str, problems: Iterable[str]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        super().__init__(f"{path} is not a settings file:{_listing(self.problems)}\nSee docs/isolation.md, 'Settings'")
 
 
 class BuildError(LoaderError):
