@@ -39,6 +39,14 @@ class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # equal lists are written twice: readers refuse anchors
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # these line breaks come back as spaces from every style but the double-quoted one, which escapes them
+        style = '"' if any(character in data for character in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_PlainDumper.add_representer(str, _PlainDumper.represent_str)
+
 
 class Config(BaseModel):
     """Base of every config.

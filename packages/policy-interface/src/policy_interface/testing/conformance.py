@@ -57,9 +57,11 @@ def _problems(policy: Policy, rules: GameRules) -> Iterator[Problem]:
         yield Problem(path="act", message=f"raised {type(error).__name__}: {error}")
         return
     yield from _output_problems(policy, rules, first, state)
-    yield from _repeat_problems(policy, observation, state, first)
-    yield from _evaluation_problems(policy, observation, state, first)
-    yield from _batch_problems(policy, observation, state, first)
+    for check in (_repeat_problems, _evaluation_problems, _batch_problems):
+        try:
+            yield from check(policy, observation, state, first)
+        except Exception as error:
+            yield Problem(path="act", message=f"raised {type(error).__name__}: {error}")
     yield from _architecture_problems(policy, rules)
 
 

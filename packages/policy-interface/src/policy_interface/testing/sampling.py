@@ -67,14 +67,23 @@ def _draw(feature: Feature, batch_size: int, generator: Generator) -> Tensor:
     if dtype == torch.bool:
         return torch.randint(2, shape, generator=generator).bool()
     if not dtype.is_floating_point:
-        information = torch.iinfo(dtype)
-        low = int(max(information.min, 0 if feature.low is None else feature.low))
-        high = int(min(information.max, low + 255 if feature.high is None else feature.high))
+        low, high = _integer_ends(feature, torch.iinfo(dtype))
         return torch.randint(low, high + 1, shape, generator=generator).to(dtype)
     if feature.low is None and feature.high is None:
-        return (feature.scale * torch.randn(shape, generator=generator)).to(dtype)
-    low_end, high_end = _ends(feature.low, feature.high, feature.scale)
-    return (low_end + (high_end - low_end) * torch.rand(shape, generator=generator)).to(dtype)
+        drawn = feature.scale * torch.randn(shape, generator=generator)
+    else:
+        low_end, high_end = _ends(feature.low, feature.high, feature.scale)
+        drawn = low_end + (high_end - low_end) * torch.rand(shape, generator=generator)
+    limit = min(torch.finfo(dtype).max, torch.finfo(drawn.dtype).max)  # float16 would turn a large value into infinity
+    return drawn.clamp(-limit, limit).to(dtype)
+
+
+def _integer_ends(feature: Feature, information: torch.iinfo) -> tuple[int, int]:
+    smallest, largest = information.min, min(information.max, 2**62)  # randint's end is exclusive and int64
+    default_low = 0 if feature.high is None or feature.high >= 0 else feature.high - 255
+    low = int(min(max(smallest, default_low if feature.low is None else feature.low), largest))
+    high = low + 255 if feature.high is None else feature.high
+    return low, int(max(low, min(largest, high)))
 
 
 def _draw_tokens(rules: GameRules, layout: TokenLayout, batch_size: int, generator: Generator) -> Tensor:
@@ -85,8 +94,9 @@ def _draw_tokens(rules: GameRules, layout: TokenLayout, batch_size: int, generat
     high, low = (rows, columns) if layout.location == "row_high" else (columns, rows)
     which = torch.randint(len(rules.features), shape, generator=generator)
     ids = torch.tensor([feature.id for feature in rules.features])[which]
-    ceilings = torch.tensor([min(255.0, 255.0 if f.high is None else f.high) for f in rules.features])[which]
-    values = (torch.rand(shape, generator=generator) * (ceilings + 1)).floor().clamp(max=255)
+    ends = torch.tensor([_integer_ends(feature, torch.iinfo(torch.uint8)) for feature in rules.features])[which]
+    low_end, high_end = ends[..., 0], ends[..., 1]
+    values = (low_end + torch.rand(shape, generator=generator) * (high_end - low_end + 1)).floor().clamp(max=255)
     tokens = torch.stack([high * 16 + low, ids, values.long()], dim=-1).to(torch.uint8)
     absent = torch.tensor([layout.padding, 0, 0], dtype=torch.uint8)
     tokens[:, layout.tokens - layout.tokens // 4 :] = absent
