@@ -1,4 +1,4 @@
-"""Building: from a document and rules to a policy, on the `meta` device so that no memory is spent before weights come."""
+"""Building: from a document and rules to a policy, on the `meta` device: no memory is spent before weights come."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def read_architecture(code: Code, document: Mapping[str, Any]) -> PolicyArchitec
     try:
         return cls.from_document(document)
     except InvalidConfigError as error:
-        raise BuildError(_subject(code, kind), stage="config", cause=describe(error), problems=error.problems) from error
+        raise BuildError(
+            _subject(code, kind), stage="config", cause=describe(error), problems=error.problems
+        ) from error
 
 
 def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject: str) -> Policy:
@@ -42,7 +44,9 @@ def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject
         with torch.device("meta"):
             policy = architecture.make_policy(rules)
     except PolicyInterfaceError as error:
-        raise BuildError(subject, stage="make_policy", cause=describe(error), problems=getattr(error, "problems", ())) from error
+        raise BuildError(
+            subject, stage="make_policy", cause=describe(error), problems=getattr(error, "problems", ())
+        ) from error
     except Exception as error:  # whatever model code raises is a fact about that code
         raise BuildError(subject, stage="make_policy", cause=describe(error)) from error
     if not isinstance(policy, Policy):

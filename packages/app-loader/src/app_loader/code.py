@@ -38,15 +38,24 @@ class Code(Protocol):
     """
 
     @property
-    def distribution(self) -> str: ...
+    def distribution(self) -> str:
+        """Its name."""
+
     @property
-    def version(self) -> str: ...
+    def version(self) -> str:
+        """Its version text."""
+
     @property
-    def wheel_sha256(self) -> str | None: ...
+    def wheel_sha256(self) -> str | None:
+        """Digest of its wheel."""
+
     @property
-    def mode(self) -> Mode: ...
+    def mode(self) -> Mode:
+        """How it is imported."""
+
     @property
-    def requires(self) -> tuple[str, ...]: ...
+    def requires(self) -> tuple[str, ...]:
+        """Its requirements."""
 
     def kinds(self) -> Mapping[str, str]:
         """Return ``{kind: "module:attribute"}`` as declared, without importing anything."""

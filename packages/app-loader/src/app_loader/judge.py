@@ -1,4 +1,4 @@
-"""Judging from metadata alone, before any code of a wheel runs: does it fit this contract and these shared libraries?"""
+"""Judging from metadata, before any code of a wheel runs: does it fit this contract and these shared libraries?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Requires:
 
 
 def judge_requirements(requirements: Iterable[str], names: Iterable[str]) -> list[Requires]:
-    """Return the requirements on the given distributions that apply to this interpreter, each with what is installed."""
+    """Return the requirements on the given distributions that apply to this interpreter, beside what is installed."""
     wanted = {canonicalize_name(name) for name in names}
     judged = []
     for text in requirements:

@@ -50,11 +50,13 @@ class Resolution:
     Attributes:
         requested: ``trained``, ``current`` or a version.
         candidates: everything considered.
+        store: the folder of the store that was looked into.
         next_command: what to run when nothing was accepted.
     """
 
     requested: str
     candidates: tuple[Candidate, ...]
+    store: str
     next_command: str
 
     @property

@@ -7,19 +7,18 @@ when the checkpoint was saved before its wheel was built. A version text alone n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from app_loader.code import Code, InstalledCode, StoredCode, find_installed
+from app_loader.code import Code, StoredCode, find_installed
 from app_loader.resolve.resolution import Candidate, Resolution, Source
 
 if TYPE_CHECKING:
     from mpt_format import CodeRecord
 
-    from app_loader.store import Store
+    from app_loader.store import Entry, Store
 
 
 def resolve(record: CodeRecord, requested: str, store: Store, *, archive: str) -> Resolution:
@@ -40,7 +39,7 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, archive: str) -
     else:
         candidates = tuple(_version(record, store, requested))
         command = f"mpt zoo add '{record.distribution}=={requested}'"
-    return Resolution(requested=requested, candidates=candidates, next_command=command)
+    return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
 
 
 def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:

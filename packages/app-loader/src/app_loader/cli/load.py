@@ -1,0 +1,93 @@
+"""`mpt load`: which code computes a checkpoint, why, and what is in it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from app_loader.loaded import LoadedPolicy
+    from app_loader.resolve import Resolution
+
+
+@click.command(
+    "load",
+    epilog="Examples:\n\n  mpt load run.mpt\n\n  mpt load run.mpt --code current --verify witness\n\n"
+    "  mpt load run.mpt --code 0.2.0 --json",
+)
+@click.argument("path", type=click.Path())
+@click.option("--code", default="trained", show_default=True, help="trained, current, or a stored version.")
+@click.option(
+    "--verify",
+    type=click.Choice(["structure", "full", "witness"]),
+    default="witness",
+    show_default=True,
+    help="How much to check: keys and shapes; every digest; the recorded behaviour.",
+)
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def load(path: str, code: str, verify: str, store: str | None, as_json: bool) -> None:
+    """Load a policy and say where its code comes from."""
+    from mpt_format import open_archive
+
+    from app_loader.load import check_witness, load_with, resolve_archive
+    from app_loader.store import Store
+
+    with open_archive(path) as archive:
+        archive.verify("structure" if verify == "structure" else "full")
+        resolution = resolve_archive(archive, code, Store(store))
+        policy = load_with(archive, resolution)
+        report = check_witness(policy, archive) if verify == "witness" else None
+    document = {
+        "path": path,
+        "origin": _origin(policy),
+        "resolution": [candidate.to_document() for candidate in resolution.candidates],
+        "architecture": policy.architecture.to_document(),
+        "capabilities": sorted(policy.capabilities),
+        "parameters": list(_parameters(policy)),
+        "witness": report and report.to_document(),
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print(path, policy, resolution, document)
+
+
+def _origin(policy: LoadedPolicy) -> dict[str, Any]:
+    names = ("distribution", "version", "digest", "mode", "reason")
+    return {name: getattr(policy.origin, name) for name in names} | {"revisions": list(policy.origin.revisions)}
+
+
+def _parameters(policy: LoadedPolicy) -> list[dict[str, Any]]:
+    assert policy.module is not None
+    return [
+        {
+            "name": name,
+            "shape": list(value.shape),
+            "dtype": str(value.dtype).removeprefix("torch."),
+            "elements": value.numel(),
+        }
+        for name, value in policy.module.named_parameters()
+    ]
+
+
+def _print(path: str, policy: LoadedPolicy, resolution: Resolution, document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{path}[/bold]  {document['architecture']['kind']}", highlight=False)
+    console.print(f"origin     {policy.origin}", highlight=False)
+    console.print("considered", highlight=False)
+    console.print(resolution.to_text(), highlight=False)
+    if document["witness"]:
+        bits = "bit for bit" if document["witness"]["bit_equal"] else "within its tolerance"
+        console.print(f"witness    met {bits}", highlight=False)
+    table = Table("parameter", "shape", "dtype", "elements", title=None)
+    for row in document["parameters"]:
+        table.add_row(row["name"], str(row["shape"]), row["dtype"], f"{row['elements']:,}")
+    table.add_section()
+    table.add_row("total", "", "", f"{sum(row['elements'] for row in document['parameters']):,}")
+    console.print(table)

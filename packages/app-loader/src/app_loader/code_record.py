@@ -1,0 +1,109 @@
+"""The record of the code behind a policy: its distribution, version, digests, requirements and provenance.
+
+An isolated class is recorded under its original distribution, version and wheel, never under the isolated name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mpt_format import CodeRecord
+from packaging.requirements import Requirement
+from policy_interface import PolicyArchitecture, origin_of
+
+from app_loader.code import Code, InstalledCode, StoredCode
+from app_loader.errors import BuildError
+from app_loader.judge import CONTRACT
+from app_loader.provenance import Provenance, find_provenance
+from app_loader.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCode:
+    """What a manifest says about code.
+
+    Attributes:
+        record: distribution, version, digests, provenance.
+        requires: ``policy_interface``: the contract range; ``distributions``: the code's own requirements.
+        diff: the working tree's difference from its commit; None for a clean tree or no tree at all.
+    """
+
+    record: CodeRecord
+    requires: dict[str, Any] = field(default_factory=dict)
+    diff: bytes | None = None
+
+
+def record_code(cls: type[PolicyArchitecture]) -> RecordedCode:
+    """Return the record of the code that a class belongs to.
+
+    Raises:
+        BuildError: no distribution owns the class, or its distribution does not declare its kind.
+        ProvenanceError: the working tree's difference cannot be recorded (too large, or it holds a secret).
+    """
+    code = find_code(cls)
+    package = origin_of(cls).module.partition(".")[0]
+    provenance = _provenance(code, package)
+    return RecordedCode(
+        record=CodeRecord(
+            distribution=code.distribution,
+            version=code.version,
+            wheel_sha256=code.wheel_sha256,
+            package=package,
+            package_sha256=code.package_sha256(package),
+            repository=provenance.repository,
+            commit=provenance.commit,
+            branch=provenance.branch,
+            dirty=provenance.dirty,
+            diff_member="source.diff" if provenance.diff is not None else None,
+        ),
+        requires=_requires(code),
+        diff=provenance.diff,
+    )
+
+
+def find_code(cls: type[PolicyArchitecture]) -> Code:
+    """Return the code that a class belongs to: the stored wheel it was isolated from, or the installed distribution.
+
+    Raises:
+        BuildError: no distribution owns the class, or its distribution does not declare its kind.
+    """
+    origin = origin_of(cls)
+    if not origin.distribution:
+        raise BuildError(
+            str(origin),
+            stage="save",
+            cause="no installed distribution owns this class, so nobody could load the checkpoint later; "
+            "put it into a package (mpt new-zoo NAME makes one) and install that",
+        )
+    code: Code
+    if origin.digest is not None:
+        code = StoredCode(Store.of_module(cls.__module__))
+    else:
+        code = InstalledCode(metadata.distribution(origin.distribution))
+    if cls.kind not in code.kinds():
+        raise BuildError(
+            str(origin),
+            stage="save",
+            cause=f"{code.distribution} {code.version} does not declare the kind {cls.kind!r}; add to its "
+            f'pyproject.toml: [project.entry-points."policy_interface.architectures"] {cls.kind} = '
+            f'"{origin.module}:{origin.qualname}"',
+        )
+    return code
+
+
+def _provenance(code: Code, package: str) -> Provenance:
+    """Return where an installed package's source comes from; a stored wheel says nothing about its repository."""
+    if isinstance(code, StoredCode):
+        return Provenance()
+    spec = importlib.util.find_spec(package)
+    locations = spec.submodule_search_locations if spec else None
+    return find_provenance(Path(next(iter(locations)))) if locations else Provenance()
+
+
+def _requires(code: Code) -> dict[str, Any]:
+    ranges = [r.specifier for r in map(Requirement, code.requires) if r.name == CONTRACT]
+    return {"policy_interface": str(ranges[0]) if ranges else "", "distributions": list(code.requires)}

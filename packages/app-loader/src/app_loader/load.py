@@ -1,0 +1,188 @@
+"""Loading, as one sentence: open -> verify -> resolve -> judge -> isolate -> build -> restore -> check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mpt_format import Archive, open_archive
+from policy_interface import GameRules, InvalidConfigError, Policy
+
+from app_loader.build import build_on_meta, read_architecture
+from app_loader.code import Code
+from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
+from app_loader.judge import check_contract
+from app_loader.loaded import LoadedPolicy, LoadOrigin
+from app_loader.resolve import Resolution, resolve
+from app_loader.restore import restore
+from app_loader.store import Store
+from app_loader.witness import Witness, WitnessReport, WitnessSpec, replay_witness
+
+if TYPE_CHECKING:
+    import torch
+
+Verify = Literal["structure", "full", "witness"]
+"""How much is checked: the container and every key and shape; also every digest; also the recorded behaviour."""
+
+
+def load_policy(
+    path: str | Path,
+    *,
+    code: str = "trained",
+    rules: GameRules | None = None,
+    device: str | torch.device = "cpu",
+    verify: Verify = "structure",
+    store: Store | str | Path | None = None,
+) -> LoadedPolicy:
+    """Load a policy with the code it was trained with, or with other code when asked.
+
+    Args:
+        path: the archive.
+        code: ``trained`` is exactly the code the checkpoint was trained with, by digest, and never falls back to other
+            code; ``current`` is the installed code; anything else is a stored version, as in ``0.2.0``, or
+            ``0.2.0@DIGEST`` where one version is stored twice.
+        rules: today's game rules; the policy is adapted to them by the names of features and actions.
+        device: where the weights go.
+        verify: how much is checked before the policy is returned.
+        store: the store of wheels; None is the default one.
+
+    Returns:
+        A generic `Policy` in evaluation mode that delegates to the one the code made.
+
+    Raises:
+        ArchiveError: the archive is missing, damaged, hostile or malformed; nothing was executed.
+        UnsupportedVersionError: the archive needs a newer reader.
+        ResolutionError: no code may be used; every candidate is named with its reason.
+        IncompatibleInterfaceError: the code asks for another contract than the installed one; none of it has run.
+        IsolationError: the code cannot be imported in isolation.
+        BuildError: the code cannot build the policy from the archive's config.
+        RestoreError: the weights do not fit what the code built.
+        WitnessError: ``verify="witness"`` and the policy does not do what was recorded.
+        RulesMismatchError: `rules` differ by more than a renumbering or rescaling.
+    """
+    opened_store = store if isinstance(store, Store) else Store(store)
+    with open_archive(path) as archive:
+        archive.verify("structure" if verify == "structure" else "full")
+        resolution = resolve_archive(archive, code, opened_store)
+        loaded = load_with(archive, resolution, device=device)
+        if verify == "witness":
+            check_witness(loaded, archive)
+    return loaded if rules is None else loaded.adapt(rules)
+
+
+def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolution:
+    """Return what could compute an archive's policy; nothing is imported.
+
+    Raises:
+        ResolutionError: the archive names no code or no architecture: it holds weights alone.
+    """
+    record = archive.manifest.code
+    if record is None or archive.manifest.architecture is None:
+        raise BuildError(
+            str(archive.path),
+            stage="resolve",
+            cause="the archive holds weights without a policy: it names no code and no architecture; "
+            "mpt convert writes one with --kind",
+        )
+    return resolve(record, requested, store, archive=str(archive.path))
+
+
+def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:
+    """Judge, isolate, build and restore with the code that a resolution chose.
+
+    Raises:
+        As `load_policy`.
+    """
+    code = check_resolution(archive, resolution)
+    check_contract(code)
+    subject = f"{archive.manifest.architecture.kind} of {code.distribution} {code.version}"
+    architecture = read_architecture(code, archive.architecture)
+    policy = build_on_meta(architecture, read_rules(archive), subject=subject)
+    restore_policy(policy, archive, device=device, subject=subject)
+    chosen = resolution.chosen
+    origin = LoadOrigin(
+        distribution=code.distribution,
+        version=code.version,
+        digest=code.wheel_sha256,
+        mode=code.mode,
+        reason=chosen.reason if chosen else "",
+    )
+    return LoadedPolicy(
+        policy, origin=origin, manifest=archive.manifest, content_digest=archive.manifest.content_digest
+    )
+
+
+def check_resolution(archive: Archive, resolution: Resolution) -> Code:
+    """Return the code that was chosen.
+
+    Raises:
+        VersionNotStoredError: none was, because it is not at hand.
+    """
+    chosen = resolution.chosen
+    if chosen is not None and chosen.code is not None:
+        return chosen.code
+    record = archive.manifest.code
+    if record is None:
+        raise ResolutionError(str(archive.path), resolution)
+    wanted = record.version if resolution.requested in ("trained", "current") else resolution.requested
+    raise VersionNotStoredError(
+        distribution=record.distribution,
+        version=wanted,
+        digest=record.wheel_sha256 if resolution.requested == "trained" else None,
+        store=resolution.store,
+        resolution=resolution,
+        archive=str(archive.path),
+        next_command=resolution.next_command,
+    )
+
+
+def read_rules(archive: Archive) -> GameRules:
+    """Return the rules that the policy was made for.
+
+    Raises:
+        BuildError: the archive has none, or they do not fit this contract.
+    """
+    if archive.game_rules is None:
+        raise BuildError(str(archive.path), stage="rules", cause="the archive has no game_rules.json")
+    try:
+        return GameRules.from_document(archive.game_rules)
+    except InvalidConfigError as error:
+        raise BuildError(str(archive.path), stage="rules", cause=str(error), problems=error.problems) from error
+
+
+def restore_policy(policy: Policy, archive: Archive, *, device: str | torch.device, subject: str) -> None:
+    """Put the archive's weights into a policy built on ``meta``; it is left in evaluation mode.
+
+    Raises:
+        BuildError: the policy has no module to put weights into.
+        RestoreError: they do not fit.
+    """
+    if policy.module is None:
+        raise BuildError(subject, stage="make_policy", cause="the policy's module is None")
+    same = {name: alias.canonical for name, alias in archive.aliases.items() if alias.view is None}
+    restore(policy.module, archive.read_state_dict(device=device), aliases=same, subject=subject)
+    policy.module.eval()
+
+
+def read_witness(archive: Archive) -> Witness | None:
+    """Return the archive's witness, or None when it was saved without one."""
+    tensors = archive.read_witness()
+    if tensors is None or archive.manifest.witness is None:
+        return None
+    return Witness(spec=WitnessSpec.from_document(archive.manifest.witness), tensors=tensors)
+
+
+def check_witness(policy: LoadedPolicy, archive: Archive) -> WitnessReport:
+    """Replay the archive's witness.
+
+    Raises:
+        WitnessError: the archive has none, or the policy does not do what it recorded.
+    """
+    subject = f"{archive.path} with {policy.origin}"
+    witness = read_witness(archive)
+    if witness is None:
+        raise WitnessError(subject, None)
+    report = replay_witness(policy, witness)
+    if not report.met:
+        raise WitnessError(subject, report)
+    return report

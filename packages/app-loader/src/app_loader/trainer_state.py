@@ -1,0 +1,122 @@
+"""Optimizer state by parameter name: tensors beside tensors, everything else as JSON, so that training can go on.
+
+torch numbers an optimizer's slots by the order of its parameters, which a later version of the code may change; here a
+slot is called ``PARAMETER/SLOT``, as in ``body.0.weight/exp_avg``, and follows its parameter through a migration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app_loader.errors import RestoreError
+
+TENSORS_MEMBER = "trainer/optimizer.safetensors"
+DOCUMENT_MEMBER = "trainer/optimizer.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerState:
+    """An optimizer's state.
+
+    Attributes:
+        tensors: ``PARAMETER/SLOT`` to tensor.
+        document: plain data: the optimizer's class name, its groups (options, names of parameters) and slots that are
+            numbers.
+    """
+
+    tensors: dict[str, Tensor]
+    document: dict[str, Any]
+
+
+def collect_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module) -> OptimizerState:
+    """Return an optimizer's state by the names that its parameters have in a module.
+
+    Raises:
+        RestoreError: the optimizer holds a parameter that the module does not have, or an option that is no plain data.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    strangers = [
+        f"a parameter shaped {list(p.shape)} of the optimizer is none of the module's"
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if id(p) not in names
+    ]
+    odd = [
+        f"option {key!r} is {type(value).__qualname__}, expected a number, text, boolean, list or None"
+        for group in optimizer.param_groups
+        for key, value in group.items()
+        if key != "params" and not _plain(value)
+    ]
+    if strangers or odd:
+        raise RestoreError("the optimizer", other=[*strangers, *odd])
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {}
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            name = f"{names[id(parameter)]}/{slot}"
+            if isinstance(value, Tensor):
+                tensors[name] = value.detach()
+            elif value is not None:
+                scalars[name] = value
+    groups = [
+        {
+            "options": {key: _listed(value) for key, value in group.items() if key != "params"},
+            "parameters": [names[id(p)] for p in group["params"]],
+        }
+        for group in optimizer.param_groups
+    ]
+    return OptimizerState(
+        tensors=tensors, document={"class": type(optimizer).__qualname__, "groups": groups, "scalars": scalars}
+    )
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, state: OptimizerState) -> None:
+    """Put a state back, by parameter name, into an optimizer over a module's parameters.
+
+    Raises:
+        RestoreError: other groups, other parameters, or another class of optimizer.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    mine = [[names.get(id(p), "?") for p in group["params"]] for group in optimizer.param_groups]
+    theirs = [group["parameters"] for group in state.document["groups"]]
+    problems = []
+    if type(optimizer).__qualname__ != state.document["class"]:
+        problems.append(f"class: {state.document['class']} was saved, here is {type(optimizer).__qualname__}")
+    if [sorted(group) for group in mine] != [sorted(group) for group in theirs]:
+        lost = sorted({n for g in theirs for n in g} - {n for g in mine for n in g})
+        new = sorted({n for g in mine for n in g} - {n for g in theirs for n in g})
+        problems.append(f"parameter groups differ: only saved {lost[:8]}, only here {new[:8]}")
+    if problems:
+        raise RestoreError("the optimizer", other=problems)
+    number = {name: index for index, name in enumerate(name for group in mine for name in group)}
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in [*state.tensors.items(), *state.document["scalars"].items()]:
+        parameter, _, slot = name.rpartition("/")
+        slots.setdefault(number[parameter], {})[slot] = value
+    start = 0
+    groups = []
+    for own, saved in zip(optimizer.param_groups, state.document["groups"], strict=True):
+        count = len(own["params"])
+        options = {key: _as_before(own.get(key), value) for key, value in saved["options"].items()}
+        groups.append({**options, "params": list(range(start, start + count))})
+        start += count
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _as_before(current: Any, saved: Any) -> Any:
+    """Return a saved option in the type that the optimizer has now: JSON turned tuples (betas) into lists."""
+    return tuple(saved) if isinstance(current, tuple) else saved
