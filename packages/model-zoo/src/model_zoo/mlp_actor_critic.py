@@ -1,0 +1,85 @@
+"""mlp_actor_critic: two perceptrons over a vector of features, one for the actions and one for the value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from policy_interface import GameRules, PolicyArchitecture, State
+from policy_interface.policy import Observation
+from pydantic import Field
+from torch import Tensor, nn
+
+from model_zoo._derive import action_size, fill_derived, refuse_layout
+from model_zoo._policy import Encoding, ZooPolicy
+from model_zoo.heads import scaled_orthogonal
+
+Activation = Literal["tanh", "relu", "silu"]
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class MlpActorCriticArchitecture(PolicyArchitecture):
+    """Separate perceptrons for actor and critic.
+
+    Attributes:
+        hidden_sizes: widths of the hidden layers of either perceptron.
+        activation: after every hidden layer.
+        observation_size: derived: numbers in one observation.
+        action_size: derived: outputs of the action head.
+    """
+
+    kind: ClassVar[str] = "mlp_actor_critic"
+    schema_version: ClassVar[int] = 1
+
+    hidden_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 64), min_length=1)
+    activation: Activation = "tanh"
+    observation_size: int | None = None
+    action_size: int | None = None
+
+    def resolve(self, rules: GameRules) -> MlpActorCriticArchitecture:
+        """Return the config with the sizes of observation and action.
+
+        Raises:
+            InvalidConfigError: the rules' layout is not a vector or a dict, or a size is already another.
+        """
+        refuse_layout(self.kind, rules, "vector", "dict")
+        return fill_derived(self, {"observation_size": rules.observation_size, "action_size": action_size(rules)})
+
+    def make_policy(self, rules: GameRules) -> MlpActorCritic:
+        """Build the policy; see `PolicyArchitecture.make_policy`."""
+        return MlpActorCritic(self.resolve(rules), rules)
+
+
+class MlpActorCritic(ZooPolicy):
+    """Reads float32 [batch, observation_size], or a mapping of features that is flattened in id order."""
+
+    def __init__(self, architecture: MlpActorCriticArchitecture, rules: GameRules) -> None:
+        super().__init__(architecture, rules)
+        self.policy_net = _perceptron(architecture, rules.observation_size)
+        self.value_net = _perceptron(architecture, rules.observation_size)
+        self._add_heads(architecture.hidden_sizes[-1])
+
+    def encode(self, observation: Observation, state: State) -> Encoding:
+        """Return the last hidden layers of both perceptrons."""
+        vector = self._vector(observation)
+        return Encoding(self.policy_net(vector), self.value_net(vector), state)
+
+    def _vector(self, observation: Observation) -> Tensor:
+        """Return the features divided by their scales, float32 [batch, observation_size]."""
+        features = self.rules.features
+        if isinstance(observation, Mapping):
+            observation = torch.cat([observation[f.name].float().reshape(-1, f.size) for f in features], dim=1)
+        # Built from the rules at each call: a buffer would go into the checkpoint and outlive a change of scale.
+        scales = [f.scale for f in features for _ in range(f.size)]
+        return observation.float() / torch.tensor(scales, device=observation.device)
+
+
+def _perceptron(architecture: MlpActorCriticArchitecture, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in architecture.hidden_sizes:
+        layers.append(scaled_orthogonal(nn.Linear(width, size), 2**0.5))
+        layers.append(_ACTIVATIONS[architecture.activation]())
+        width = size
+    return nn.Sequential(*layers)
