@@ -1,0 +1,76 @@
+"""The refusals of the release command.
+
+ReleaseError
+├── UnknownPackageError    no such package in this repository
+├── TreeError              the checkout is not in a state to be released from
+├── BumpError              a promise is broken and the version does not say so
+├── BuildError             a wheel could not be built, or two builds of one commit differ
+└── RehearsalError         the built wheel does not work where only its declared dependencies are
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ReleaseError(Exception):
+    """Base of every refusal to release."""
+
+
+class UnknownPackageError(ReleaseError):
+    """No package of that name.
+
+    Attributes:
+        name: what was asked for.
+        known: the packages of the repository.
+    """
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"no package {name!r} in this repository, expected one of {', '.join(known)}")
+
+
+class TreeError(ReleaseError):
+    """The checkout cannot be released from.
+
+    Attributes:
+        problems: everything that is in the way.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("the checkout cannot be released from:" + "".join(f"\n  {text}" for text in problems))
+
+
+class BumpError(ReleaseError):
+    """A lesser version than the changes ask for.
+
+    Attributes:
+        package: the package's name.
+        released: the last released version.
+        version: the version that was asked for.
+        minimum: the least version that keeps the promises.
+        breakages: what asks for it, one line each.
+    """
+
+    def __init__(self, package: str, released: str, version: str, minimum: str, breakages: Sequence[str]) -> None:
+        self.package = package
+        self.released = released
+        self.version = version
+        self.minimum = minimum
+        self.breakages = tuple(breakages)
+        super().__init__(
+            f"{package} {version} does not say what changed since {released}; the least version is {minimum}:"
+            + "".join(f"\n  {text}" for text in breakages)
+            + f"\nRelease it as {minimum} or above (just release {package} {minimum}), or undo the changes. "
+            "VERSIONING.md says what each number promises."
+        )
+
+
+class BuildError(ReleaseError):
+    """No wheel, or two different ones from one commit."""
+
+
+class RehearsalError(ReleaseError):
+    """The built wheel fails in a clean environment."""

@@ -1,0 +1,84 @@
+"""The rehearsal: a built wheel in a clean environment that holds its declared dependencies and nothing else.
+
+Own packages come from the given index only, everything else in the versions of uv.lock. uv's cache makes an
+environment with torch a matter of seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.release.errors import RehearsalError
+
+
+def find_uv() -> str:
+    """Return the uv that runs this, or the one on the PATH.
+
+    Raises:
+        RehearsalError: there is none.
+    """
+    found = os.environ.get("UV") or shutil.which("uv")
+    if found is None:
+        raise RehearsalError("uv is not on the PATH; install it: python -m pip install uv")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanEnvironment:
+    """A virtual environment with one requirement installed.
+
+    Attributes:
+        python: its interpreter.
+    """
+
+    python: Path
+
+    def run(self, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """Run a Python program in isolated mode and return what it printed.
+
+        Raises:
+            RehearsalError: it failed; the message holds the end of its output.
+        """
+        command = [str(self.python), "-I", "-c", program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
+        if done.returncode:
+            raise RehearsalError(f"in {self.python.parent.parent}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        return done.stdout
+
+
+def make_environment(folder: Path, requirements: Sequence[str], *, index: Path, root: Path) -> CleanEnvironment:
+    """Make a virtual environment with these requirements.
+
+    Args:
+        folder: where to make it.
+        requirements: as pip reads them.
+        index: a folder as `wheelhouse/simple`; asked first, and alone for the names that it has.
+        root: the checkout whose uv.lock gives the versions of everything else.
+
+    Raises:
+        RehearsalError: the requirements cannot be installed.
+    """
+    uv = find_uv()
+    constraints = folder.with_name(f"{folder.name}-constraints.txt")
+    export = ["export", "--quiet", "--frozen", "--directory", str(root), "--all-packages", "--all-extras"]
+    export += ["--no-emit-workspace", "--no-hashes", "--output-file", str(constraints)]
+    _run([uv, *export])
+    _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    install = ["pip", "install", "--quiet", "--python", str(python), "--constraints", str(constraints)]
+    _run([uv, *install, "--index", index.resolve().as_uri(), *requirements])
+    return CleanEnvironment(python=python)
+
+
+def _run(command: Sequence[str]) -> None:
+    # the environment of the running project must not leak into the new one
+    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RehearsalError(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
