@@ -1,7 +1,7 @@
 """Which tensors lie in the same bytes of memory.
 
-Works on byte extents: two tensors belong together when their extents in one storage overlap. Interleaved strided tensors
-that never touch the same byte are grouped too; that costs nothing and keeps them beside each other.
+Works on byte extents: two tensors belong together when their extents in one storage overlap. Interleaved strided
+tensors that never touch the same byte are grouped too; that costs nothing and keeps them beside each other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """An opened archive: what it says about itself, its members, and its tensors as views into the file.
 
 Opening reads the container's directory and the manifest and nothing else, whatever the size of the weights. A member's
-bytes are compared with the manifest's digest before they are parsed. Executes nothing, imports nothing that a file names.
+bytes are compared with the manifest's digest before they are parsed. Executes nothing, imports nothing that a file
+names.
 """
 
 from __future__ import annotations

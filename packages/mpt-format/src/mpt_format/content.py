@@ -24,7 +24,7 @@ class ArchiveContent:
 
     Attributes:
         state: tensors, aliases, modules, extra state; from `collect_state`.
-        architecture: the document (``kind``, ``schema_version``, ``config``) or its exact YAML text; None for weights only.
+        architecture: the document (``kind``, ``schema_version``, ``config``) or its YAML text; None: weights only.
         config_sources: dotted config path -> ``author`` or ``default``.
         game_rules: the document of the game rules, strict JSON.
         code: the model code that made the policy.

@@ -1,7 +1,7 @@
 """The state of a module as an archive carries it: tensors, aliases, module versions, extra state as JSON.
 
-What safetensors forgets is collected here: torch's per-module `_version`, which keys share memory and how, strides of dense
-tensors, and `get_extra_state`. Refuses what would not come back as it was, every offender with its path.
+What safetensors forgets is collected here: torch's per-module `_version`, which keys share memory and how, strides of
+dense tensors, and `get_extra_state`. Refuses what would not come back as it was, every offender with its path.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def share_out(
 ) -> tuple[dict[str, StoredTensor], dict[str, AliasRecord]]:
     """Decide which tensors are stored and which are shown as aliases of stored bytes.
 
-    Keys whose memory overlaps form a group. A contiguous tensor that covers its whole group is stored and the others are
-    views of it; where none does, the covered bytes are stored under a name of their own (kind ``storage``).
+    Keys whose memory overlaps form a group. A contiguous tensor that covers its whole group is stored and the others
+    are views of it; where none does, the covered bytes are stored under a name of their own (kind ``storage``).
     """
     from mpt_format._memory import groups_of_overlap
 

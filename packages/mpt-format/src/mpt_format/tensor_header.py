@@ -1,7 +1,7 @@
 """The header of a safetensors member: which bytes are which tensor.
 
-Refuses what the reference implementation accepts or leaves open: duplicate names, overlaps, holes, reordered keys that hide
-bytes, sizes that overflow, more than one metadata key. Knows nothing of torch.
+Refuses what the reference implementation accepts or leaves open: duplicate names, overlaps, holes, sizes that overflow,
+metadata that is not text. Knows nothing of torch.
 
 Source: the safetensors format (8 bytes little-endian length N, N bytes JSON padded with spaces, the tensor buffer).
 """

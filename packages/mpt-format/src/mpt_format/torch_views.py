@@ -1,8 +1,8 @@
 """Torch tensors as views into mapped bytes: no read, no copy, no conversion until one is asked for.
 
 The mapping is private and copy-on-write: tensors may be trained in place, the file never changes, and processes that
-read the same archive share its pages. Each stored tensor has a torch storage of its own, so saving one does not drag the
-file along.
+read the same archive share its pages. Each stored tensor has a torch storage of its own, so saving one does not drag
+the file along.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The zip container, read strictly: members tile the file from its first byte to its directory.
 
 One shape is accepted: local header, data, local header, data, ..., central directory, end record, nothing else.
-Refused: anything before, between or after, compression, encryption, data descriptors, comments, several disks, names that are
-not in the archive's own alphabet, twins, and every difference between a local header and its directory entry. So two
-readers cannot see two different archives in one file, and nothing can be a bomb: stored bytes are the bytes.
+Refused: anything before, between or after, compression, encryption, data descriptors, comments, several disks, names
+that are not in the archive's own alphabet, twins, and every difference between a local header and its directory entry.
+So two readers cannot see two different archives in one file, and nothing can be a bomb: stored bytes are the bytes.
 
 Source: PKWARE APPNOTE 6.3.10, sections 4.3.7 (local), 4.3.12 (directory), 4.3.14-16 (end records), 4.5.3 (ZIP64).
 """

@@ -1,0 +1,120 @@
+"""`mpt inspect`: what an archive says about itself, from its first kilobytes; never imports torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from mpt_format.archive import Archive, open_archive
+from mpt_format.cli.output import print_facts, print_json, print_table, size_text
+from mpt_format.dtypes import find_size_bytes
+from mpt_format.errors import escape_text
+from mpt_format.manifest import Manifest
+
+
+@click.command()
+@click.argument("path")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the members' positions as JSON.")
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--config", is_flag=True, help="Print the architecture's YAML text.")
+@click.option("--rules", is_flag=True, help="Print the game rules as JSON.")
+def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool) -> None:
+    """Show what an archive holds.
+
+    PATH is a file or a URL. Reads the directory and the manifest only, whatever the size of the weights.
+
+    \b
+    Examples:
+      mpt inspect run.mpt
+      mpt inspect --tensors run.mpt
+      mpt inspect --json run.mpt | jq .manifest.code
+    """  # noqa: D301
+    with open_archive(path) as archive:
+        if as_json:
+            print_json(_document(archive))
+        elif config:
+            click.echo("\n".join(escape_text(line) for line in archive.architecture_text.splitlines()))
+        elif rules:
+            print_json(archive.game_rules)
+        else:
+            _print_summary(archive)
+            if tensors:
+                _print_tensors(archive.manifest)
+
+
+def _document(archive: Archive) -> dict[str, Any]:
+    return {
+        "path": archive.path,
+        "size_bytes": archive.size_bytes,
+        "content_digest": archive.manifest.content_digest,
+        "manifest": archive.manifest.to_document(),
+        "members": {
+            name: {"offset": member.offset, "size_bytes": member.size_bytes} for name, member in archive.members.items()
+        },
+    }
+
+
+def _print_summary(archive: Archive) -> None:
+    m = archive.manifest
+    parameters = [record for record in m.tensors.values() if record.kind == "parameter"]
+    buffers = sum(record.kind == "buffer" for record in m.tensors.values())
+    size = sum(find_size_bytes(record.dtype, record.shape) or 0 for record in m.tensors.values())
+    dtypes = sorted({record.dtype for record in m.tensors.values()})
+    elements = sum(math.prod(record.shape) for record in parameters)
+    print_facts(
+        [
+            ("archive", f"{archive.path} ({size_text(archive.size_bytes)}, format {m.format}.{m.revision})"),
+            ("created", m.created),
+            ("kind", _kind(m)),
+            ("code", _code(m)),
+            ("wheel", m.code.wheel_sha256 if m.code else None),
+            ("source", _source(m)),
+            ("requires", ", ".join(f"{name} {value}" for name, value in m.requires.items())),
+            ("environment", ", ".join(f"{name} {value}" for name, value in m.environment.items())),
+            ("migration", ", ".join(f"{name} {value}" for name, value in m.migration.items())),
+            ("parameters", f"{elements:,} in {len(parameters)} tensors"),
+            ("buffers", f"{buffers} tensors"),
+            ("tied", f"{len(m.aliases)} keys share memory with another" if m.aliases else None),
+            ("weights", f"{size_text(size)} of {', '.join(dtypes)}"),
+            ("witness", ", ".join(f"{k} {v}" for k, v in m.witness.items() if not isinstance(v, (dict, list)))
+                if m.witness else "none recorded"),
+            ("training", ", ".join(f"{name} {value}" for name, value in (m.training or {}).items())),
+            ("lineage", ", ".join(f"{name} {value}" for name, value in (m.lineage or {}).items())),
+            ("content", f"sha256 {m.content_digest}"),
+        ]
+    )  # fmt: skip
+    click.echo()
+    print_table(
+        ["member", "bytes", "at"],
+        [(name, f"{member.size_bytes:,}", f"{member.offset:,}") for name, member in archive.members.items()],
+    )
+
+
+def _kind(m: Manifest) -> str | None:
+    return f"{m.architecture.kind}, config schema {m.architecture.schema_version}" if m.architecture else None
+
+
+def _code(m: Manifest) -> str | None:
+    return f"{m.code.distribution} {m.code.version}" if m.code else None
+
+
+def _source(m: Manifest) -> str | None:
+    if m.code is None or (m.code.repository is None and m.code.commit is None):
+        return None
+    state = {True: ", with uncommitted changes", False: "", None: ""}[m.code.dirty]
+    return f"{m.code.repository or 'repository unknown'} @ {m.code.commit or 'commit unknown'}{state}"
+
+
+def _print_tensors(m: Manifest) -> None:
+    click.echo()
+    rows: list[tuple[str, ...]] = [
+        (record.name, record.dtype, "x".join(map(str, record.shape)) or "scalar", record.kind, record.sha256[:12])
+        for record in m.tensors.values()
+    ]
+    rows += [
+        (alias.name, "", "", f"same as {alias.canonical}" if alias.view is None else f"view of {alias.canonical}", "")
+        for alias in m.aliases.values()
+    ]
+    print_table(["tensor", "dtype", "shape", "kind", "sha256"], rows)

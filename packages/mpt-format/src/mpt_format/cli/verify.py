@@ -1,0 +1,62 @@
+"""`mpt verify`: is this archive whole, and is it what was signed; never imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mpt_format.archive import VerifyLevel, open_archive
+from mpt_format.cli.output import print_json, size_text
+from mpt_format.errors import ArchiveError, ManifestError, escape_text
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--structure", "level", flag_value="structure", help="Container and manifest only.")
+@click.option("--quick", "level", flag_value="quick", help="Also small members and tensor headers.")
+@click.option("--full", "level", flag_value="full", default="full", help="Also every tensor's digest (the default).")
+@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+@click.pass_context
+def verify(ctx: click.Context, paths: tuple[str, ...], level: VerifyLevel, as_json: bool) -> None:
+    """Check archives; exit code 1 when anything is wrong with one.
+
+    \b
+    Examples:
+      mpt verify run.mpt
+      mpt verify --quick checkpoints/*.mpt
+      mpt verify --json run.mpt
+    """  # noqa: D301
+    reports = [_check(path, level) for path in paths]
+    if as_json:
+        print_json(reports)
+    else:
+        for report in reports:
+            _print(report)
+    if not all(report["ok"] for report in reports):
+        ctx.exit(1)
+
+
+def _check(path: str, level: VerifyLevel) -> dict[str, Any]:
+    report: dict[str, Any] = {"path": path, "level": level, "ok": True, "error": None, "problems": []}
+    try:
+        with open_archive(path) as archive:
+            report["size_bytes"] = archive.size_bytes
+            report["content_digest"] = archive.manifest.content_digest
+            archive.verify(level)
+    except (ArchiveError, ManifestError) as error:
+        report.update(ok=False, error=type(error).__name__, next_step=error.next_step)
+        report["problems"] = [{"where": problem.where, "message": problem.message} for problem in error.problems]
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    path = escape_text(report["path"])
+    if report["ok"]:
+        size = size_text(report["size_bytes"])
+        click.echo(f"{path}: ok ({report['level']}, {size}, content sha256 {report['content_digest']})")
+        return
+    click.echo(f"{path}: {report['error']}")
+    for problem in report["problems"]:
+        click.echo(f"  {escape_text(problem['where'])}: {escape_text(problem['message'])}")
+    click.echo(f"  {report['next_step']}")
