@@ -49,11 +49,13 @@ class LoaderError(MptError):
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments for pickle."""
         error = super().__new__(cls, *args)
         error._arguments = (args, kwargs)
         return error
 
     def __reduce__(self) -> tuple[object, ...]:
+        """Return how pickle makes the error again."""
         args, kwargs = self._arguments
         return functools.partial(type(self), **kwargs), args
 

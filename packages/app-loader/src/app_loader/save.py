@@ -84,15 +84,14 @@ def save_policy(
         environment=_environment(),
         architecture=text,
         config_sources=dict(_config_sources(architecture)),
-        migration=code.migration,
         game_rules=rules.to_document(),
-        state=collect_state(module),
+        state=collect_state(module, type_name=_type_name),
         witness=recorded and recorded.tensors,
         witness_spec=recorded and recorded.spec.to_document(),
         source_diff=code.diff,
-        training=None if training is None else dict(training),
-        trainer_tensors={} if slots is None else {trainer_state.TENSORS_MEMBER: slots.tensors},
-        trainer_documents={} if slots is None else {trainer_state.DOCUMENT_MEMBER: slots.document},
+        training_document=training,
+        trainer_tensors={} if slots is None else {trainer_state.MEMBER: slots.tensors},
+        trainer_documents={} if slots is None else {trainer_state.MEMBER: slots.document},
         readme=readme,
         lineage=lineage,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds") if created else None,
@@ -120,8 +119,14 @@ def _check_rebuilds(
 
 
 def _signature(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shapes by key. Not the dtypes: a policy may have been cast, and the archive keeps each tensor's own."""
+    """Return the shapes by key. Not the dtypes: a policy may have been cast, the archive keeps each tensor's own."""
     return {key: tuple(value.shape) for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _type_name(cls: type) -> str:
+    """Return a class's original name, also when its module was imported in isolation."""
+    origin = origin_of(cls)
+    return f"{origin.module}.{origin.qualname}"
 
 
 def _config_sources(architecture: PolicyArchitecture) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from app_loader.errors import RestoreError
 
-TENSORS_MEMBER = "trainer/optimizer.safetensors"
-DOCUMENT_MEMBER = "trainer/optimizer.json"
+MEMBER = "optimizer"
+"""The name of the two members of an archive: ``trainer/optimizer.safetensors`` and ``trainer/optimizer.json``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

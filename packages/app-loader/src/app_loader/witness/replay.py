@@ -98,7 +98,7 @@ def replay_witness(policy: Policy, witness: Witness) -> WitnessReport:
         else template
     )
     shown: Any = {n.removeprefix("observation."): v for n, v in observed.items()}
-    outputs = run(policy, shown if "observation" not in observed else observed["observation"], state)
+    outputs = run(policy, observed.get("observation", shown), state)
     recorded = {name: witness.tensors[name] for name in spec.outputs}
     return WitnessReport(differences=tuple(compare_outputs(recorded, outputs, spec)))
 
@@ -131,7 +131,7 @@ def _difference(name: str, want: Tensor, have: Tensor, spec: WitnessSpec, excuse
     allowed = (
         torch.zeros_like(distance) if exact else spec.absolute_tolerance + spec.relative_tolerance * wide_want.abs()
     )
-    outside = distance > allowed
+    outside = ~same & ~(distance <= allowed)  # not `>`: a recorded NaN makes the bound NaN
     if excused is not None:
         outside &= ~excused
     largest = float(distance.max()) if distance.numel() else 0.0

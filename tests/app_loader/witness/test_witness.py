@@ -1,0 +1,131 @@
+"""The witness: what it keeps, and which changes of behaviour it tells apart."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from app_loader.witness import WitnessSpec, record_witness, replay_witness
+from app_loader.witness.replay import compare_outputs
+from policy_interface import (
+    Capability,
+    DictLayout,
+    DiscreteActions,
+    Feature,
+    GameRules,
+    Policy,
+    PolicyOutput,
+)
+from torch import nn
+
+RULES = GameRules(
+    features=(Feature(name="x", id=0, shape=(3,)), Feature(name="y", id=1)), actions=DiscreteActions.of("a", "b", "c")
+)
+NAMED = RULES.model_copy(update={"layout": DictLayout()})
+
+
+class Square(nn.Module, Policy):
+    """A recurrent policy whose weight is square, so that a transposed one still fits."""
+
+    def __init__(self, rules: GameRules = RULES) -> None:
+        super().__init__()
+        self.architecture, self.rules = None, rules
+        self.capabilities = frozenset({Capability.LOGITS, Capability.VALUE})
+        torch.manual_seed(1)
+        self.mix = nn.Linear(4, 4)
+        self.dropout = nn.Dropout(0.5)
+
+    @property
+    def module(self):
+        return self
+
+    def initial_state(self, batch_size):
+        return {"core": (torch.zeros(batch_size, 4),)}
+
+    def act(self, observation, state, *, action=None, deterministic=True, generator=None):
+        if isinstance(observation, dict):
+            observation = torch.cat([observation["x"], observation["y"][:, None]], dim=1)
+        mixed = self.dropout(torch.tanh(self.mix(observation) + state["core"][0]))
+        logits = mixed[:, :3]
+        return PolicyOutput(action=logits.argmax(-1), state={"core": (mixed,)}, logits=logits, value=mixed[:, 3])
+
+
+def test_the_same_policy_meets_its_witness_bit_for_bit():
+    report = replay_witness(Square(), record_witness(Square()))
+    assert report.met
+    assert report.bit_equal
+    assert {d.name for d in report.differences} == {"action", "logits", "value", "state.core.0"}
+
+
+def test_dropout_is_off_while_recording_and_the_training_mode_comes_back():
+    policy = Square().train()
+    assert replay_witness(policy, record_witness(policy)).bit_equal
+    assert policy.training
+    assert policy.dropout.training
+
+
+def test_a_transposed_square_weight_is_caught():
+    witness, policy = record_witness(Square()), Square()
+    with torch.no_grad():
+        policy.mix.weight.copy_(policy.mix.weight.T.clone())
+    report = replay_witness(policy, witness)
+    assert not report.met
+
+
+def test_a_rounding_difference_is_within_the_tolerance_and_told():
+    witness, policy = record_witness(Square()), Square()
+    with torch.no_grad():
+        policy.mix.bias.add_(1e-7)
+    report = replay_witness(policy, witness)
+    assert report.met
+    assert not report.bit_equal
+
+
+def test_a_dict_observation_is_recorded_by_feature_name():
+    witness = record_witness(Square(NAMED))
+    assert {"observation.x", "observation.y"} <= witness.tensors.keys()
+    assert replay_witness(Square(NAMED), witness).bit_equal
+
+
+def test_an_output_that_is_no_longer_given_is_a_difference():
+    class Quiet(Square):
+        def act(self, observation, state, **options):
+            return super().act(observation, state, **options)._replace(value=None)
+
+    report = replay_witness(Quiet(), record_witness(Square()))
+    assert [d.name for d in report.differences if not d.within] == ["value"]
+
+
+def test_a_state_of_another_shape_is_a_difference_and_no_crash():
+    class Wider(Square):
+        def initial_state(self, batch_size):
+            return {"core": (torch.zeros(batch_size, 4),), "more": torch.zeros(batch_size, 1)}
+
+        def act(self, observation, state, **options):
+            output = super().act(observation, state, **options)
+            return output._replace(state={**output.state, "more": state["more"]})
+
+    report = replay_witness(Wider(), record_witness(Square()))
+    assert [d.name for d in report.differences if not d.within] == ["state.more"]
+
+
+@pytest.mark.parametrize(("gap", "met"), [(1e-7, True), (0.5, False)])
+def test_an_action_may_change_only_between_tied_logits(gap, met):
+    spec = WitnessSpec(seed=0, steps=1, batch=1, outputs=("action", "logits"))
+    logits = torch.tensor([[[1.0, 1.0 + gap, 0.0]]])
+    recorded = {"action": torch.tensor([[1]]), "logits": logits}
+    replayed = {"action": torch.tensor([[0]]), "logits": logits}
+    difference = next(d for d in compare_outputs(recorded, replayed, spec) if d.name == "action")
+    assert difference.within is met
+
+
+def test_nan_agrees_with_nan_and_with_nothing_else():
+    spec = WitnessSpec(seed=0, steps=1, batch=1, outputs=("value",))
+    nan, one = torch.tensor([[float("nan")]]), torch.tensor([[1.0]])
+    assert compare_outputs({"value": nan}, {"value": nan}, spec)[0].within
+    assert not compare_outputs({"value": nan}, {"value": one}, spec)[0].within
+    assert not compare_outputs({"value": one}, {"value": nan}, spec)[0].within
+
+
+def test_the_spec_survives_its_document_and_leaves_later_fields_aside():
+    spec = WitnessSpec(seed=3, steps=2, batch=5, outputs=("action",))
+    assert WitnessSpec.from_document({**spec.to_document(), "invented_later": 1}) == spec
