@@ -1,0 +1,31 @@
+"""`mpt demo`: the main job on real input, in under two minutes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("demo", epilog="Examples:\n\n  mpt demo\n\n  mpt demo -o /tmp/run.mpt --store /tmp/store")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), default="run.mpt", show_default=True)
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--wheelhouse", type=click.Path(file_okay=False), default=None, help="Where the released wheels are.")
+def demo(output: str, store: str | None, wheelhouse: str | None) -> None:
+    """Train with an old model zoo, then load beside the newest one and get the same actions."""
+    from rich.console import Console
+
+    from app_loader.demo.train import train_and_save
+    from app_loader.demo.wheelhouse import find_old_wheel
+    from app_loader.store import Store
+
+    console = Console(highlight=False)
+    opened = Store(store)
+    console.rule("T1: train with model-zoo 0.1.0, from its wheel", align="left")
+    wheel = find_old_wheel(Path(wheelhouse) if wheelhouse else None)
+    train_and_save(opened, wheel, Path(output), console)
+    console.rule("T2: another process, the newest model zoo is installed", align="left")
+    later = subprocess.run([sys.executable, "-m", "app_loader.demo.later", output, str(opened.path)], check=False)
+    sys.exit(later.returncode)

@@ -1,0 +1,53 @@
+"""`mpt eval`: play seeded episodes with a checkpoint and tell the returns."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(
+    "eval",
+    epilog="Examples:\n\n  mpt eval run.mpt --env CartPole-v1 --episodes 20 --seed 0\n\n"
+    "  mpt eval run.mpt --env CartPole-v1 --code current --json",
+)
+@click.argument("path", type=click.Path())
+@click.option("--env", "environment", required=True, help="A gymnasium environment's id.")
+@click.option("--episodes", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first episode; the i-th has SEED + i.")
+@click.option("--code", default="trained", show_default=True, help="trained, current, or a stored version.")
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate_archive(
+    path: str, environment: str, episodes: int, seed: int, code: str, store: str | None, as_json: bool
+) -> None:
+    """Play episodes with the deterministic actions of a policy."""
+    from statistics import fmean, pstdev
+
+    from app_loader.environments.named import make_environment
+    from app_loader.load import load_policy
+    from app_loader.training import evaluate
+
+    factory = make_environment(environment)
+    policy = load_policy(path, code=code, store=store)
+    evaluation = evaluate(policy, factory, episodes=episodes, seed=seed)
+    document = {
+        "path": path,
+        "origin": str(policy.origin),
+        "env": environment,
+        "seed": seed,
+        "returns": list(evaluation.returns),
+        "lengths": [len(actions) for actions in evaluation.actions],
+        "mean_return": evaluation.mean_return,
+    }
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    returns = evaluation.returns
+    click.echo(f"{path}  {policy.origin}")
+    click.echo("returns  " + " ".join(f"{value:g}" for value in returns))
+    click.echo(
+        f"{environment}: mean return {fmean(returns):.1f} +- {pstdev(returns):.1f}, "
+        f"min {min(returns):g}, max {max(returns):g}, {episodes} episodes from seed {seed}"
+    )

@@ -1,0 +1,51 @@
+"""The errors of the environment adapters.
+
+LoaderError
+├── UnsupportedSpaceError    an environment has a space that no game rules describe
+└── UnknownEnvironmentError  no environment has the id
+"""
+
+from __future__ import annotations
+
+from app_loader.errors import LoaderError
+
+
+class UnsupportedSpaceError(LoaderError):
+    """An environment's observations or actions cannot be described by game rules.
+
+    Attributes:
+        environment: the environment's id or class.
+        what: ``observation`` or ``action``.
+        space: the space's text.
+        expected: what would fit.
+    """
+
+    def __init__(self, environment: str, what: str, space: str, expected: str) -> None:
+        self.environment = environment
+        self.what = what
+        self.space = space
+        self.expected = expected
+        super().__init__(
+            f"{environment} has the {what} space {space}, expected {expected}. "
+            f"Wrap the environment so that its {what} space is one of these, as with gymnasium.wrappers."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.environment, self.what, self.space, self.expected)
+
+
+class UnknownEnvironmentError(LoaderError):
+    """No environment has the id.
+
+    Attributes:
+        name: the id asked for.
+        near: ids that are spelled like it.
+        reason: what the library said.
+    """
+
+    def __init__(self, name: str, *, near: tuple[str, ...] = (), reason: str = "") -> None:
+        self.name = name
+        self.near = near
+        self.reason = reason
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"there is no environment {name!r}: {reason}.{meant}")
