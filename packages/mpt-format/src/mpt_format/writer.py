@@ -63,7 +63,7 @@ def write_archive(path: str | os.PathLike[str], content: ArchiveContent) -> Writ
     check_content(content)
     plan = _plan(content)
     target = Path(path)
-    with _replacing(target) as fd:
+    with replacing_file(target) as fd:
         manifest, size = _write_members(fd, plan)
     return WrittenArchive(path=target, size_bytes=size, content_digest=manifest.content_digest, manifest=manifest)
 
@@ -252,7 +252,7 @@ def _fill_in(manifest: Manifest, digests: Mapping[str, str]) -> Manifest:
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[int]:
+def replacing_file(target: Path) -> Iterator[int]:
     """Give a descriptor of a temporary file that takes the target's place when all went well.
 
     Raises:

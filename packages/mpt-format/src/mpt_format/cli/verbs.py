@@ -35,7 +35,11 @@ class Verb:
 
 
 BUILT_IN: Final = {
+    "diff": Verb(module="mpt_format.cli.diff", attribute="diff", summary="Compare two archives."),
     "inspect": Verb(module="mpt_format.cli.inspect", attribute="inspect", summary="Show what an archive holds."),
+    "pack": Verb(module="mpt_format.cli.pack", attribute="pack", summary="Build an archive from a folder."),
+    "sign": Verb(module="mpt_format.cli.sign", attribute="sign", summary="Sign an archive with a private key."),
+    "unpack": Verb(module="mpt_format.cli.pack", attribute="unpack", summary="Write an archive's members as files."),
     "verify": Verb(module="mpt_format.cli.verify", attribute="verify", summary="Check an archive's bytes."),
 }
 

@@ -16,9 +16,18 @@ from mpt_format.errors import ArchiveError, ManifestError, escape_text
 @click.option("--structure", "level", flag_value="structure", help="Container and manifest only.")
 @click.option("--quick", "level", flag_value="quick", help="Also small members and tensor headers.")
 @click.option("--full", "level", flag_value="full", default="full", help="Also every tensor's digest (the default).")
+@click.option("--key", help="Public key in PEM: also compare the signature (needs mpt-format[sign]).")
+@click.option("--signature", help="The signature's path; default PATH.sig.")
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 @click.pass_context
-def verify(ctx: click.Context, paths: tuple[str, ...], level: VerifyLevel, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    level: VerifyLevel,
+    key: str | None,
+    signature: str | None,
+    as_json: bool,
+) -> None:
     """Check archives; exit code 1 when anything is wrong with one.
 
     \b
@@ -26,8 +35,9 @@ def verify(ctx: click.Context, paths: tuple[str, ...], level: VerifyLevel, as_js
       mpt verify run.mpt
       mpt verify --quick checkpoints/*.mpt
       mpt verify --json run.mpt
+      mpt verify --key trainer.pub run.mpt
     """  # noqa: D301
-    reports = [_check(path, level) for path in paths]
+    reports = [_check(path, level, key, signature) for path in paths]
     if as_json:
         print_json(reports)
     else:
@@ -37,13 +47,18 @@ def verify(ctx: click.Context, paths: tuple[str, ...], level: VerifyLevel, as_js
         ctx.exit(1)
 
 
-def _check(path: str, level: VerifyLevel) -> dict[str, Any]:
+def _check(path: str, level: VerifyLevel, key: str | None, signature: str | None) -> dict[str, Any]:
     report: dict[str, Any] = {"path": path, "level": level, "ok": True, "error": None, "problems": []}
     try:
         with open_archive(path) as archive:
             report["size_bytes"] = archive.size_bytes
             report["content_digest"] = archive.manifest.content_digest
             archive.verify(level)
+        if key is not None:
+            from mpt_format.signing import check_signature
+
+            check_signature(path, key=key, signature=signature)
+            report["signed_by"] = key
     except (ArchiveError, ManifestError) as error:
         report.update(ok=False, error=type(error).__name__, next_step=error.next_step)
         report["problems"] = [{"where": problem.where, "message": problem.message} for problem in error.problems]
@@ -54,7 +69,8 @@ def _print(report: dict[str, Any]) -> None:
     path = escape_text(report["path"])
     if report["ok"]:
         size = size_text(report["size_bytes"])
-        click.echo(f"{path}: ok ({report['level']}, {size}, content sha256 {report['content_digest']})")
+        signed = f", signed by {escape_text(report['signed_by'])}" if "signed_by" in report else ""
+        click.echo(f"{path}: ok ({report['level']}{signed}, {size}, content sha256 {report['content_digest']})")
         return
     click.echo(f"{path}: {report['error']}")
     for problem in report["problems"]:
