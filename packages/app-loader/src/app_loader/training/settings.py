@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PpoSettings:
-    """Defaults that learn CartPole in about 50,000 steps; learning rate and clip range fall linearly to zero.
+    """Defaults that learn CartPole in 10,000 to 50,000 steps; learning rate and clip range fall linearly to zero.
 
     Source: Schulman et al., "Proximal Policy Optimization Algorithms", 2017; the defaults follow the tuned
     hyperparameters of the RL Baselines3 Zoo for CartPole-v1.
@@ -28,7 +28,7 @@ class PpoSettings:
 
     environments: int = 8
     rollout_steps: int = 32
-    epochs: int = 20
+    epochs: int = 10
     minibatches: int = 1
     learning_rate: float = 1e-3
     discount: float = 0.98
