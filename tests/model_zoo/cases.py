@@ -73,8 +73,8 @@ def make_rules(layout: str, actions: str = "discrete") -> GameRules:
 SMALL_ENCODER = TokenEncoderConfig(embedding_size=4, coordinate_bands=2, token_size=8, queries=2, attention_heads=2)
 
 CASES: dict[str, tuple[str, PolicyArchitecture]] = {
-    "mlp on a vector": ("vector", MlpActorCriticArchitecture(hidden_sizes=(8,))),
-    "mlp on a dict": ("dict", MlpActorCriticArchitecture(hidden_sizes=(8, 4), activation="relu")),
+    "mlp on a vector": ("vector", MlpActorCriticArchitecture(layer_widths=(8,))),
+    "mlp on a dict": ("dict", MlpActorCriticArchitecture(layer_widths=(8, 4), activation="relu")),
     "conv": (
         "image",
         ConvActorCriticArchitecture(layers=(ConvLayerConfig(channels=4, kernel_size=5, stride=2),), hidden_size=8),

@@ -24,17 +24,19 @@ class MlpActorCriticArchitecture(PolicyArchitecture):
     """Separate perceptrons for actor and critic.
 
     Attributes:
-        hidden_sizes: widths of the hidden layers of either perceptron.
+        layer_widths: of the hidden layers of either perceptron.
         activation: after every hidden layer.
         observation_size: derived: numbers in one observation.
         action_size: derived: outputs of the action head.
     """
 
     kind: ClassVar[str] = "mlp_actor_critic"
-    schema_version: ClassVar[int] = 1
+    schema_version: ClassVar[int] = 2
 
-    hidden_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 64), min_length=1)
-    activation: Activation = "tanh"
+    layer_widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(64, 64), min_length=1, json_schema_extra={"former_names": ["hidden_sizes"]}
+    )
+    activation: Activation = "silu"
     observation_size: int | None = None
     action_size: int | None = None
 
@@ -57,14 +59,14 @@ class MlpActorCritic(ZooPolicy):
 
     def __init__(self, architecture: MlpActorCriticArchitecture, rules: GameRules) -> None:
         super().__init__(architecture, rules)
-        self.policy_net = _perceptron(architecture, rules.observation_size)
-        self.value_net = _perceptron(architecture, rules.observation_size)
-        self._add_heads(architecture.hidden_sizes[-1])
+        self.actor = _perceptron(architecture, rules.observation_size)
+        self.critic = _perceptron(architecture, rules.observation_size)
+        self._add_heads(architecture.layer_widths[-1])
 
     def encode(self, observation: Observation, state: State) -> Encoding:
         """Return the last hidden layers of both perceptrons."""
         vector = self._vector(observation)
-        return Encoding(self.policy_net(vector), self.value_net(vector), state)
+        return Encoding(self.actor(vector), self.critic(vector), state)
 
     def _vector(self, observation: Observation) -> Tensor:
         """Return the features divided by their scales, float32 [batch, observation_size]."""
@@ -78,7 +80,7 @@ class MlpActorCritic(ZooPolicy):
 
 def _perceptron(architecture: MlpActorCriticArchitecture, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for size in architecture.hidden_sizes:
+    for size in architecture.layer_widths:
         layers.append(scaled_orthogonal(nn.Linear(width, size), 2**0.5))
         layers.append(_ACTIVATIONS[architecture.activation]())
         width = size

@@ -14,7 +14,7 @@ class RecurrentCoreConfig(ComponentConfig):
     """Which cell, and how wide."""
 
     cell: Literal["lstm", "gru"] = "lstm"
-    hidden_size: int = Field(default=64, ge=1)
+    hidden_size: int = Field(default=128, ge=1)
 
 
 class RecurrentCore(nn.Module):

@@ -83,10 +83,10 @@ class TokenEncoder(nn.Module):
         return pooled.flatten(1)
 
     def _coordinates(self, location: Tensor) -> tuple[Tensor, Tensor]:
-        """Return row and column as waves, each float32 [batch, token, 2 * bands]."""
+        """Return column and row as waves, x before y as in an image; each float32 [batch, token, 2 * bands]."""
         high, low = location // 16, location % 16
         row, column = (high, low) if self._layout.location == "row_high" else (low, high)
-        return self._waves(row, self._layout.height), self._waves(column, self._layout.width)
+        return self._waves(column, self._layout.width), self._waves(row, self._layout.height)
 
     def _waves(self, coordinate: Tensor, size: int) -> Tensor:
         place = coordinate.float() / max(size - 1, 1)

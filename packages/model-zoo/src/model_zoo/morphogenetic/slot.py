@@ -17,7 +17,7 @@ from model_zoo.morphogenetic.seed_state import SeedStage, SeedState
 
 
 class Seed(nn.Module):
-    """A blueprint's network and its gain: how loud it speaks, learned, small at first."""
+    """A blueprint's network and its gain: how loud it speaks in each channel, learned, small at first."""
 
     def __init__(self, config: SlotConfig) -> None:
         from model_zoo.morphogenetic.blueprints import make_blueprint
@@ -25,7 +25,7 @@ class Seed(nn.Module):
         super().__init__()
         assert config.blueprint is not None and config.channels is not None
         self.network = make_blueprint(config.blueprint, config.channels, config.width)
-        self.gain = nn.Parameter(torch.full((1,), 0.1))
+        self.gain = nn.Parameter(torch.full((config.channels,), 0.1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the correction, float32 as the features [batch, channel, height, width]."""
