@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ORIGIN_ATTRIBUTE = "__mpt_origin__"
-"""The module-level name under which an isolating loader leaves an `Origin`. Part of the contract since 1.0."""
+"""The name under which an isolating loader leaves an `Origin`, in a module or on its spec. Contract since 1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,10 @@ def _module_origin(name: str) -> Origin:
         module = importlib.import_module(name)  # already imported: its class is at hand
     except ImportError:
         return Origin(distribution="", version="", module=name)
-    carried = getattr(module, ORIGIN_ATTRIBUTE, None)
+    # On the spec rather than among the module's names, which stay exactly those that its source makes.
+    carried = getattr(module, ORIGIN_ATTRIBUTE, None) or getattr(
+        getattr(module, "__spec__", None), ORIGIN_ATTRIBUTE, None
+    )
     if isinstance(carried, Origin):
         return carried
     owner = _owner(name.partition(".")[0], getattr(module, "__file__", None))

@@ -1,0 +1,103 @@
+"""Isolating a folder of unpacked modules, such as `pip install --target` makes, without a store.
+
+The folder is read as it is and never written to; the digest is over its files, so a changed folder is another unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+
+from app_loader.isolated._owned import OwnedNames, owned_names
+from app_loader.isolated._unit import Part, Unit
+from app_loader.isolated._units import register_unit
+
+_IGNORED = ("__pycache__",)
+
+
+def isolate_directory(path: str | os.PathLike[str], name: str | None = None, *, bytecode: Path | None = None) -> Unit:
+    """Return the unit that a folder of modules is; importing nothing.
+
+    Args:
+        path: a folder that holds modules, packages and their dist-info folders.
+        name: the distribution whose version names the unit; the one that brings the most files when not given.
+        bytecode: where to keep compiled modules; below the temporary folder when not given.
+
+    Child processes find modules of a folder only after calling this too; a stored wheel needs no such call.
+    """
+    folder = Path(path).resolve()
+    files = sorted(_listing(folder))
+    parts = _parts(folder, files)
+    main = next((part for part in parts if _normal(part.distribution) == _normal(name)), None) if name else None
+    ordered = (main, *(part for part in parts if part is not main)) if main else parts
+    digest = _digest(folder, files)
+    if bytecode is None:
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        bytecode = Path(tempfile.gettempdir()) / f"mpt-bytecode-{user}" / digest[:16]
+    return register_unit(Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode))
+
+
+def _listing(folder: Path) -> list[str]:
+    found = []
+    for root, names, files in os.walk(folder):
+        names[:] = [name for name in names if name not in _IGNORED]
+        found += [os.path.relpath(os.path.join(root, file), folder).replace(os.sep, "/") for file in files]  # noqa: PTH118
+    return found
+
+
+def _digest(folder: Path, files: list[str]) -> str:
+    digest = hashlib.sha256(str(folder).encode())
+    for file in files:
+        digest.update(file.encode() + b"\0")
+        path = folder / file
+        if file.endswith(".py"):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        else:
+            digest.update(path.stat().st_size.to_bytes(8, "little"))
+    return digest.hexdigest()
+
+
+def _parts(folder: Path, files: list[str]) -> list[Part]:
+    """Return one part per dist-info folder: first what none of the others asks for, then the largest.
+
+    Names that no RECORD lists go to the first.
+    """
+    everything = owned_names(files)
+    found: list[tuple[int, Part]] = []
+    wanted: set[str] = set()
+    for info in sorted(folder.glob("*.dist-info")):
+        headers = (
+            HeaderParser().parsestr((info / "METADATA").read_text("utf-8"))
+            if (info / "METADATA").exists()
+            else Message()
+        )
+        record = (info / "RECORD").read_text("utf-8").splitlines() if (info / "RECORD").exists() else []
+        listed = [line.rsplit(",", 2)[0].strip('"') for line in record if line.strip()]
+        stem = info.name.removesuffix(".dist-info")
+        part = Part(
+            distribution=str(headers.get("Name") or stem.rpartition("-")[0]),
+            version=str(headers.get("Version") or stem.rpartition("-")[2]),
+            owned=owned_names(file for file in listed if not file.startswith("..")),
+            info=info,
+        )
+        found.append((-len(listed), part))
+        requires = headers.get_all("Requires-Dist") or []
+        wanted |= {_normal(re.split(r"[\s;<>=!~\[(]", line.strip(), maxsplit=1)[0]) for line in requires}
+    found.sort(key=lambda item: (_normal(item[1].distribution) in wanted, item[0]))
+    parts = [part for _, part in found]
+    known: frozenset[str] = frozenset().union(*(part.owned.whole for part in parts))
+    rest = OwnedNames(whole=everything.whole - known, partly=everything.partly)
+    if not parts:
+        return [Part(distribution=folder.name, version="0", owned=everything)]
+    first = parts[0]
+    merged = Part(distribution=first.distribution, version=first.version, owned=first.owned | rest, info=first.info)
+    return [merged, *parts[1:]]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,113 @@
+"""The finder of isolated modules: the one thing that importing `app_loader.isolated` installs.
+
+It answers for names below ``app_loader.isolated`` and returns None at once for every other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+from typing import Any
+
+from policy_interface.origin import ORIGIN_ATTRIBUTE
+
+from app_loader.errors import NativeCodeError
+from app_loader.isolated._loader import isolate_spec
+from app_loader.isolated._names import PREFIX, SHIMS
+from app_loader.isolated._unit import Unit
+from app_loader.isolated._units import find_unit
+from app_loader.isolated.shims import furnish, make_shim
+
+
+class IsolatedFinder(MetaPathFinder):
+    """Finds unit packages, their modules and their shims."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return a spec for an isolated name, None for any other name."""
+        if not fullname.startswith(PREFIX):
+            return None
+        identifier, _, original = fullname[len(PREFIX) :].partition(".")
+        unit = find_unit(identifier)
+        if unit is None:
+            return None
+        if not original:
+            return _made_spec(fullname, _UnitLoader(unit), [str(unit.folder)])
+        if original == SHIMS or original.startswith(f"{SHIMS}."):
+            return _made_spec(fullname, _ShimLoader(unit, original[len(SHIMS) + 1 :]), [])
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None:
+            return None
+        if spec.loader is None:  # a namespace package: Source: PEP 420
+            setattr(spec, ORIGIN_ATTRIBUTE, unit.origin(fullname))
+            if original in unit.owned.partly and spec.submodule_search_locations is not None:
+                locations = list(spec.submodule_search_locations)
+                return _made_spec(fullname, _NamespaceLoader(original), locations)
+            return spec
+        if not isinstance(spec.loader, SourceFileLoader):
+            raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
+        return isolate_spec(spec, unit)
+
+
+class _UnitLoader(Loader):
+    """Makes the package that holds a unit's modules."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__doc__ = repr(self._unit)
+        furnish(self._unit)
+
+
+class _ShimLoader(Loader):
+    """Makes a shim; a module that has none is the shared module itself."""
+
+    def __init__(self, unit: Unit, name: str) -> None:
+        self._unit = unit
+        self._name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return make_shim(self._name, self._unit) if self._name else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        if not self._name:
+            return
+        shared = importlib.import_module(self._name)  # raises what the code would have seen
+        if type(module) is ModuleType:
+            sys.modules[module.__name__] = shared
+
+
+class _NamespaceLoader(Loader):
+    """Makes a namespace package of which other distributions hold a part: what the unit lacks is theirs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def exec_module(self, module: ModuleType) -> None:
+        def __getattr__(attribute: str) -> Any:
+            if attribute.startswith("__"):
+                raise AttributeError(attribute)
+            try:
+                return importlib.import_module(f"{self._name}.{attribute}")
+            except ModuleNotFoundError:
+                raise AttributeError(f"module {self._name!r} has no attribute {attribute!r}") from None
+
+        vars(module)["__getattr__"] = __getattr__
+
+
+def install() -> None:
+    """Put the finder first, once: a finder of paths would load the same files as they are."""
+    if not any(isinstance(finder, IsolatedFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, IsolatedFinder())
+
+
+def _made_spec(fullname: str, loader: Loader, locations: list[str]) -> ModuleSpec:
+    spec = ModuleSpec(fullname, loader, is_package=True)
+    spec.submodule_search_locations = locations
+    return spec

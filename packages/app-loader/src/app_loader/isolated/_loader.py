@@ -1,0 +1,120 @@
+"""Loading one module of a unit: read, check against RECORD, rewrite, compile, keep the bytecode, run.
+
+The bytecode lies in the store's own cache, never in the `__pycache__` that a plain import of the same files would use,
+and is keyed by the unit's digest (its folder), the rewriter's version and the interpreter's tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import marshal
+import os
+import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from policy_interface.origin import ORIGIN_ATTRIBUTE
+
+from app_loader.errors import IntegrityError
+from app_loader.isolated._targets import REWRITER_VERSION
+from app_loader.isolated._unit import Unit
+
+TAG = f"{sys.implementation.cache_tag}-{sys.flags.optimize}-r{REWRITER_VERSION}"
+_HEADER_BYTES = len(importlib.util.MAGIC_NUMBER) + 16
+
+
+class IsolatedLoader(SourceFileLoader):
+    """Loads a module of a unit from its source file."""
+
+    def __init__(self, fullname: str, path: str, unit: Unit) -> None:
+        super().__init__(fullname, path)
+        self.unit = unit
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the module's compiled code, from the cache where its source has not changed."""
+        path = self.get_filename(fullname)
+        status = os.stat(path)  # noqa: PTH116  # once per module: Path would double the cost
+        stamp = status.st_mtime_ns.to_bytes(8, "little", signed=True) + status.st_size.to_bytes(8, "little")
+        header = importlib.util.MAGIC_NUMBER + stamp
+        cached = self._cached(path)
+        if cached is not None:
+            try:
+                with open(cached, "rb") as file:  # noqa: PTH123
+                    data = file.read()
+            except OSError:
+                data = b""
+            if data[:_HEADER_BYTES] == header:
+                code: CodeType = marshal.loads(memoryview(data)[_HEADER_BYTES:])
+                if code.co_filename == path:  # a store that was moved compiles anew
+                    return code
+        source = self.get_data(path)
+        self._check(path, source)
+        code = self.source_to_code(source, path)
+        if cached is not None:
+            _write_atomically(cached, header + marshal.dumps(code))
+        return code
+
+    def source_to_code(  # type: ignore[override]  # SourceFileLoader has this signature, typeshed its base's
+        self, data: Any, path: Any = "<string>", *, _optimize: int = -1
+    ) -> CodeType:
+        """Compile source after rewriting it."""
+        tree = self.unit.rewriter.rewrite(data, path) if isinstance(data, bytes) else None
+        code: CodeType = compile(data if tree is None else tree, path, "exec", dont_inherit=True, optimize=_optimize)
+        return code
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make the module with the unit's own builtins, whose `__import__` is the net below the rewriting."""
+        module = ModuleType(spec.name)
+        vars(module)["__builtins__"] = self.unit.builtins
+        return module
+
+    def _cached(self, path: str) -> str | None:
+        if self.unit.bytecode is None or (sys.dont_write_bytecode and not self.unit.bytecode.is_dir()):
+            return None
+        folder = str(self.unit.folder)
+        if not path.startswith(folder):
+            return None
+        return f"{self.unit.bytecode}{os.sep}{TAG}{path[len(folder) :]}c"
+
+    def _check(self, path: str, source: bytes) -> None:
+        """Check source that is about to be compiled against what RECORD pins."""
+        hashes = self.unit.hashes
+        if not hashes:
+            return
+        try:
+            relative = Path(path).relative_to(self.unit.folder).as_posix()
+        except ValueError:
+            return  # a file that the unit's code wrote elsewhere and loads itself
+        found = hashlib.sha256(source).hexdigest()
+        if hashes.get(relative) != found:
+            subject = f"{self.unit.distribution} {self.unit.version}"
+            expected = hashes.get(relative, "no such file")
+            raise IntegrityError(
+                subject,
+                [f"{relative} has sha256 {found}, RECORD pins {expected}"],
+                f"mpt zoo verify {subject.split()[0]}",
+            )
+
+
+def isolate_spec(spec: ModuleSpec, unit: Unit) -> ModuleSpec:
+    """Give a module that was found on disk the unit's loader and its origin."""
+    assert spec.origin is not None
+    spec.loader = IsolatedLoader(spec.name, spec.origin, unit)
+    spec.cached = None
+    # On the spec, not in the module: a module's own names stay exactly those that its source makes.
+    setattr(spec, ORIGIN_ATTRIBUTE, unit.origin(spec.name))
+    return spec
+
+
+def _write_atomically(path: str, data: bytes) -> None:
+    temporary = f"{path}.{os.getpid()}.{id(data)}"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        with open(temporary, "wb") as file:  # noqa: PTH123
+            file.write(data)
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        return  # a cache that cannot be written costs time, nothing else

@@ -1,0 +1,270 @@
+"""Rewriting a module when it is compiled, so that its own names mean its own version. Line numbers stay as they are.
+
+Import statements are rewritten because the compilers of torch follow them and ignore a patched `__import__`. Only three
+kinds of expression are touched, each because it turns a module's name into text or text into a module:
+
+- an attribute that is redirected (`sys.modules`, `torch.ops`, ...; see `_targets`);
+- text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`);
+- an original name that is written into `__module__`, which pickle would follow out of the unit.
+
+Attributes and strings are never changed otherwise.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from app_loader.isolated._names import SHIMS
+from app_loader.isolated._owned import OwnedNames
+from app_loader.isolated._targets import ATTRIBUTES, WHOLE, WHOLE_ROOTS, helper_name
+
+OWN = "__mpt_original_name__"
+ISOLATE = "__mpt_isolated_name__"
+
+_ATTRIBUTE_PARENTS = frozenset(name.rpartition(".")[0] for name in ATTRIBUTES)
+_NAME_TEXT = re.compile(
+    rb"__module__|__package__|__name__\s*(?:\.|==|!=|in\b|\[)|(?:==|!=)\s*__name__|\.__name__\.|module_name|modname|__qualname__"
+)
+_ATTRIBUTE_TEXT = re.compile(
+    rb"\bmodules\b|\blibrary\b|\bops\b|torch\.load|\bfunctional_datapipe\b|register_pytree_node|register_constant|register_dataclass|gymnasium\."
+)
+
+
+class Rewriter:
+    """Rewrites the modules of one unit.
+
+    Args:
+        prefix: the unit's isolated package.
+        owned: the names that belong to the unit.
+    """
+
+    def __init__(self, prefix: str, owned: OwnedNames) -> None:
+        self._prefix = prefix
+        self._owned = owned
+        self._shimmed = frozenset(name for name in WHOLE if not owned.owns(name))
+        self._attributes = {name: shim for name, shim in ATTRIBUTES.items() if not owned.owns(name)}
+        roots = sorted(owned.roots | WHOLE_ROOTS | {parent.partition(".")[0] for parent in _ATTRIBUTE_PARENTS})
+        self._import_text = re.compile(
+            rb"\b(?:import|from)\b[^\n]*\b(?:" + b"|".join(re.escape(root.encode()) for root in roots) + rb")\b"
+        )
+
+    def rewrite(self, source: bytes, filename: str) -> ast.Module | None:
+        """Return the rewritten module, or None where the source can be compiled as it is.
+
+        Raises:
+            SyntaxError: as the compiler would.
+        """
+        has_imports = self._import_text.search(source) is not None
+        has_names = _NAME_TEXT.search(source) is not None
+        has_attributes = has_imports and _ATTRIBUTE_TEXT.search(source) is not None
+        if not has_imports and not has_names:
+            return None
+        tree = cast(ast.Module, compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True))
+        bindings = self._rewrite_imports(tree) if has_imports else {}
+        if has_names or has_attributes:
+            _Expressions(self._attributes, bindings, self._owned, names=has_names).visit(tree)
+        return tree
+
+    def _rewrite_imports(self, tree: ast.Module) -> dict[str, str]:
+        """Rewrite every import statement in place; return which shared module each local name stands for."""
+        bindings: dict[str, str] = {}
+        pending: list[ast.AST] = [tree]
+        while pending:
+            node = pending.pop()
+            for field in ("body", "orelse", "finalbody"):
+                body = getattr(node, field, None)
+                if not isinstance(body, list):
+                    continue
+                changed: list[ast.stmt] = []
+                for statement in body:
+                    if isinstance(statement, ast.Import):
+                        changed.extend(self._import(statement, bindings))
+                    elif isinstance(statement, ast.ImportFrom) and not statement.level:
+                        changed.extend(self._import_from(statement, bindings))
+                    else:
+                        changed.append(statement)
+                        if hasattr(statement, "body") or hasattr(statement, "cases"):
+                            pending.append(statement)
+                body[:] = changed
+            pending.extend(getattr(node, "handlers", ()))
+            pending.extend(getattr(node, "cases", ()))
+        return bindings
+
+    def _import(self, node: ast.Import, bindings: dict[str, str]) -> Iterator[ast.stmt]:
+        for alias in node.names:
+            root, _, rest = alias.name.partition(".")
+            base = self._base(alias.name)
+            if base is None:
+                bindings[alias.asname or root] = alias.name if alias.asname else root
+                if alias.asname and alias.name in self._attributes:  # import torch.library as library
+                    yield _from(node, f"{self._shims}.{alias.name.rpartition('.')[0]}", [_renamed(alias)])
+                    continue
+                yield ast.copy_location(ast.Import(names=[alias]), node)
+                if root in self._owned.roots and not alias.asname:  # a namespace package of which others own this part
+                    yield _from(node, self._prefix, [ast.alias(name=root)])
+            elif alias.asname and rest:
+                full = ast.copy_location(ast.alias(f"{base}.{alias.name}", alias.asname), alias)
+                yield ast.copy_location(ast.Import(names=[full]), node)
+            elif alias.asname:
+                yield _from(node, base, [ast.alias(root, alias.asname)])
+            else:
+                if rest:  # imports the submodule by its full name, whatever its parents call by that name
+                    yield _from(node, f"{base}.{alias.name}", [ast.alias("__name__", root)])
+                yield _from(node, base, [ast.alias(root)])
+
+    def _import_from(self, node: ast.ImportFrom, bindings: dict[str, str]) -> Iterator[ast.stmt]:
+        module = node.module or ""
+        base = self._base(module)
+        if base is not None:
+            yield _from(node, f"{base}.{module}", node.names)
+            return
+        for alias in node.names:
+            bindings.setdefault(alias.asname or alias.name, f"{module}.{alias.name}")
+        redirected = [alias for alias in node.names if f"{module}.{alias.name}" in self._attributes]
+        if redirected:
+            kept = [alias for alias in node.names if alias not in redirected]
+            if kept:
+                yield _from(node, module, kept)
+            for alias in redirected:
+                yield _from(node, f"{self._shims}.{self._attributes[f'{module}.{alias.name}']}", [alias])
+                bindings.pop(alias.asname or alias.name, None)
+        elif module in self._owned.partly or any(module.startswith(f"{part}.") for part in self._owned.partly):
+            yield _from(node, module, node.names)
+        else:
+            yield node
+
+    def _base(self, name: str) -> str | None:
+        """Return what stands before an own or shimmed name, None for a shared one."""
+        if name.partition(".")[0] in self._owned.roots:
+            return self._prefix if self._owned.owns(name) else None
+        if name in self._shimmed or any(name.startswith(f"{shim}.") for shim in self._shimmed):
+            return self._shims
+        return None
+
+    @property
+    def _shims(self) -> str:
+        return f"{self._prefix}.{SHIMS}"
+
+
+class _Expressions(ast.NodeTransformer):
+    """Rewrites the three kinds of expression."""
+
+    def __init__(self, attributes: dict[str, str], bindings: dict[str, str], owned: OwnedNames, *, names: bool) -> None:
+        self._attributes = attributes
+        self._bindings = bindings
+        self._owned = owned
+        self._names = names
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.ctx, ast.Load):
+            dotted = self._dotted(node)
+            if dotted in self._attributes:
+                return ast.copy_location(ast.Name(helper_name(dotted), ast.Load()), node)
+        self.generic_visit(node)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if not self._names:
+            return node
+        called = node.func
+        if isinstance(called, ast.Attribute) and node.args and not isinstance(called.value, ast.Constant):
+            first = node.args[0]
+            apart = called.attr in ("split", "partition", "rsplit") and _is_text(first) == "."
+            asked = called.attr in (
+                "startswith",
+                "removeprefix",
+                "replace",
+                "find",
+                "index",
+                "lstrip",
+            ) and self._names_own(first)
+            if (apart and called.attr != "rsplit") or asked:
+                called.value = _call(OWN, called.value)
+        if isinstance(called, ast.Name) and called.id == "setattr" and len(node.args) == 3:
+            name, value = node.args[1:]
+            node.args[2] = _call(ISOLATE, value) if _is_text(name) == "__module__" else value
+        for keyword in node.keywords:
+            if keyword.arg == "module" and self._names_own(keyword.value):
+                keyword.value = _call(ISOLATE, keyword.value)
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        if self._names and len(node.ops) == 1:
+            right = node.comparators[0]
+            if isinstance(node.ops[0], ast.Eq | ast.NotEq) and (_says_module(node.left) or _says_module(right)):
+                node.left = _call(OWN, node.left)
+                node.comparators[0] = _call(OWN, right)
+            elif isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn) and self._names_own(right):
+                if not isinstance(node.left, ast.Constant):
+                    node.left = _call(OWN, node.left)
+            elif isinstance(node.ops[0], ast.Eq | ast.NotEq) and self._names_own(node.left):
+                node.comparators[0] = _call(OWN, right)
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        self.generic_visit(node)
+        if self._names and any(_is_module_name(target) for target in node.targets):
+            node.value = _call(ISOLATE, node.value)
+        return node
+
+    def visit_Dict(self, node: ast.Dict) -> ast.AST:
+        self.generic_visit(node)
+        if self._names:
+            for index, key in enumerate(node.keys):
+                if key is not None and _is_text(key) == "__module__":
+                    node.values[index] = _call(ISOLATE, node.values[index])
+        return node
+
+    def _dotted(self, node: ast.expr) -> str:
+        """Return the shared name that a chain of attributes stands for, empty for anything else."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id not in self._bindings:
+            return ""
+        return ".".join([self._bindings[node.id], *reversed(parts)])
+
+    def _names_own(self, node: ast.expr) -> bool:
+        """Whether a literal (or a tuple, list or set of literals) names the unit's own modules."""
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return any(self._names_own(element) for element in node.elts)
+        text = _is_text(node)
+        return text is not None and text.partition(".")[0] in self._owned.roots
+
+
+def _from(node: ast.stmt, module: str, names: Iterable[ast.alias]) -> ast.ImportFrom:
+    made = ast.copy_location(ast.ImportFrom(module=module, names=list(names), level=0), node)
+    for alias in made.names:
+        if not hasattr(alias, "lineno"):
+            ast.copy_location(alias, node)
+    return made
+
+
+def _renamed(alias: ast.alias) -> ast.alias:
+    return ast.alias(name=alias.name.rpartition(".")[2], asname=alias.asname)
+
+
+def _call(name: str, argument: ast.expr) -> ast.Call:
+    made = ast.Call(func=ast.Name(name, ast.Load()), args=[argument], keywords=[])
+    ast.copy_location(made.func, argument)
+    return ast.copy_location(made, argument)
+
+
+def _is_text(node: ast.expr) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _says_module(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "__module__"
+
+
+def _is_module_name(target: ast.expr) -> bool:
+    if isinstance(target, ast.Attribute):
+        return target.attr == "__module__"
+    return isinstance(target, ast.Name) and target.id == "__module__"

@@ -1,0 +1,147 @@
+"""A unit: a set of distributions that are imported together under one isolated name.
+
+It answers three questions: which names are its own, what a name is called inside it, and where a module comes from.
+It imports nothing itself; `Unit.import_module` is the one exception, and says so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from policy_interface.origin import Origin
+
+from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
+from app_loader.isolated._owned import OwnedNames
+from app_loader.isolated._rewriter import Rewriter
+
+_HERE = str(Path(__file__).parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One distribution of a unit.
+
+    Attributes:
+        distribution: its name.
+        version: its version text.
+        owned: the module names it brings.
+        info: its dist-info folder, None for a bare folder of modules.
+    """
+
+    distribution: str
+    version: str
+    owned: OwnedNames
+    info: Path | None = None
+
+
+class Unit:
+    """One set of distributions, importable beside any other.
+
+    Attributes:
+        identifier: the last component of the isolated package's name.
+        prefix: the isolated package's name.
+        parts: the distributions, the main one first.
+        digest: sha256 (hex) of the unit.
+        folder: where the modules lie.
+        bytecode: where its compiled modules are kept, None to keep none.
+        hashes: sha256 (hex) of each source file by its path relative to `folder`; empty where nothing pins them.
+        operators: operators (``namespace::name``) that the unit itself defined with torch.library.
+        environments: ids that the unit registered with a shared gymnasium.
+        dynamic: names of modules that the unit's code made at run time.
+        builtins: what its modules see as builtins; filled when its package is imported.
+        shims: its stand-ins for shared modules, by the shared name.
+        rewriter: what its modules are compiled with.
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: tuple[Part, ...],
+        digest: str,
+        folder: Path,
+        bytecode: Path | None = None,
+        hashes: Mapping[str, str] | None = None,
+        identifier: str | None = None,
+    ) -> None:
+        main = parts[0]
+        self.identifier = identifier or make_identifier(main.distribution, main.version, digest)
+        self.prefix = PREFIX + self.identifier
+        self.parts = parts
+        self.digest = digest
+        self.folder = folder
+        self.bytecode = bytecode
+        self.hashes = dict(hashes or {})
+        self.owned = parts[0].owned
+        for part in parts[1:]:
+            self.owned |= part.owned
+        self.operators: set[str] = set()
+        self.dynamic: set[str] = set()
+        self.environments: set[str] = set()
+        self.builtins: dict[str, Any] = {}
+        self.shims: dict[str, ModuleType] = {}
+        self.rewriter = Rewriter(self.prefix, self.owned)
+        self.lock = threading.RLock()
+
+    @property
+    def distribution(self) -> str:
+        """The main distribution's name."""
+        return self.parts[0].distribution
+
+    @property
+    def version(self) -> str:
+        """The main distribution's version text."""
+        return self.parts[0].version
+
+    def __repr__(self) -> str:
+        return f"<isolated {self.distribution} {self.version} [{self.digest[:12]}] from {self.folder}>"
+
+    def owns(self, name: str) -> bool:
+        """Whether an original module name belongs to this unit."""
+        return self.owned.owns(name) or name in self.dynamic
+
+    def isolated_name(self, name: str) -> str:
+        """Return the importable name of one of the unit's own modules, and any other name as it is."""
+        return f"{self.prefix}.{name}" if self.owns(name) else name
+
+    def original_name(self, name: str) -> str:
+        """Return the original name of one of the unit's isolated modules, and any other name as it is."""
+        start = len(self.prefix)
+        return name[start + 1 :] if name.startswith(self.prefix) and name[start : start + 1] == "." else name
+
+    def shim_name(self, name: str) -> str:
+        """Return the importable name of a shim for a shared module, such as ``importlib``."""
+        return f"{self.prefix}.{SHIMS}.{name}"
+
+    def origin(self, name: str) -> Origin:
+        """Return the origin of one of its modules, given by isolated or original name."""
+        original = self.original_name(name)
+        part = next((part for part in self.parts if part.owned.owns(original)), self.parts[0])
+        return Origin(distribution=part.distribution, version=part.version, digest=self.digest, module=original)
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module of this unit by its original name, or a shared one as it is."""
+        try:
+            return importlib.import_module(self.isolated_name(name))
+        except BaseException as error:
+            error.__traceback__ = _trimmed(error.__traceback__)
+            raise
+
+
+def _trimmed(traceback: TracebackType | None) -> TracebackType | None:
+    """Take the frames of the isolation itself out of a traceback, as CPython does with those of its import system."""
+    kept: list[TracebackType] = []
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    following: TracebackType | None = None
+    for each in reversed(kept):
+        each.tb_next = following
+        following = each
+    return following

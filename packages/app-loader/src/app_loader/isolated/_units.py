@@ -1,0 +1,170 @@
+"""Which units this process knows, and where a child process finds them.
+
+A store is announced in two ways, so that a child started by spawn or forkserver can unpickle an isolated class: an
+environment variable, and a reference inside multiprocessing's own process configuration, which travels with each
+`Process` and arrives before its target does. The disk is read only when a name is asked for that is not known yet.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing.process
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from app_loader.errors import IsolationError, UnitNotFoundError
+from app_loader.isolated._names import PREFIX, find_identity
+from app_loader.isolated._owned import OwnedNames
+from app_loader.isolated._unit import Part, Unit
+
+STORES_VARIABLE = "MPT_STORES"
+"""Stores known to this process and its children, separated as PATH is."""
+STORE_VARIABLE = "MPT_STORE"
+"""The default store, set by people."""
+ENTRY_FILE = "entry.json"
+
+_units: dict[str, Unit] = {}
+_lock = threading.RLock()
+
+
+class StoreReference:
+    """A store's folder that announces itself wherever it is unpickled."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self.roots = roots
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.roots,)
+
+
+def _arrived(roots: tuple[str, ...]) -> StoreReference:
+    for root in roots:
+        announce_store(Path(root))
+    return StoreReference(roots)
+
+
+def announce_store(root: Path) -> None:
+    """Make a store known to this process and to the processes it starts."""
+    known = announced_stores()
+    if root in known:
+        return
+    roots = (*(str(path) for path in known), str(root))
+    os.environ[STORES_VARIABLE] = os.pathsep.join(roots)
+    # The configuration is copied into every Process and pickled before its target.
+    config = getattr(multiprocessing.process.current_process(), "_config", None)
+    if config is not None:
+        config["mpt_stores"] = StoreReference(roots)
+
+
+def announced_stores() -> list[Path]:
+    """Return the stores this process was told of."""
+    return [Path(text) for text in os.environ.get(STORES_VARIABLE, "").split(os.pathsep) if text]
+
+
+def searched_stores() -> list[Path]:
+    """Return every store in which an unknown unit is looked for."""
+    default = os.environ.get(STORE_VARIABLE)
+    found = announced_stores()
+    if default and Path(default) not in found:
+        found.append(Path(default))
+    if not default:
+        import platformdirs
+
+        standard = Path(platformdirs.user_data_dir("mpt")) / "store"
+        if standard not in found:
+            found.append(standard)
+    return found
+
+
+def register_unit(unit: Unit) -> Unit:
+    """Make a unit importable; the same digest gives the unit that is known already.
+
+    Raises:
+        IsolationError: another unit has the same identifier and another digest.
+    """
+    with _lock:
+        known = _units.get(unit.identifier)
+        if known is None:
+            _units[unit.identifier] = unit
+            _adopt_loggers(unit)
+            return unit
+        if known.digest != unit.digest:
+            raise IsolationError(
+                f"{unit.distribution} {unit.version}",
+                f"its name {unit.identifier} is taken by digest {known.digest}, and its own is {unit.digest}",
+                "one of the two in a process of its own",
+            )
+        return known
+
+
+def forget_unit(identifier: str) -> Unit | None:
+    """Forget a unit; its modules are no longer importable."""
+    with _lock:
+        return _units.pop(identifier, None)
+
+
+def known_units() -> list[Unit]:
+    """Return the units of this process."""
+    with _lock:
+        return list(_units.values())
+
+
+def find_unit(identifier: str) -> Unit | None:
+    """Return a unit by identifier, from this process or from a store; None for a name that no unit can have.
+
+    Raises:
+        UnitNotFoundError: it is a unit's name, and no store here holds it.
+    """
+    unit = _units.get(identifier)
+    if unit is not None:
+        return unit
+    identity = find_identity(identifier)
+    if identity is None:
+        return None
+    stores = searched_stores()
+    for root in stores:
+        folder = root / "entries" / identifier
+        if (folder / ENTRY_FILE).is_file():
+            announce_store(root)
+            return register_unit(read_unit(folder))
+    raise UnitNotFoundError(
+        PREFIX + identifier,
+        distribution=identity.distribution,
+        version=identity.version,
+        digest=identity.digest,
+        stores=[str(root) for root in stores],
+    )
+
+
+def read_unit(folder: Path) -> Unit:
+    """Return the unit that an entry's folder describes."""
+    document = json.loads((folder / ENTRY_FILE).read_text("utf-8"))
+    parts = tuple(
+        Part(
+            distribution=wheel["name"],
+            version=wheel["version"],
+            owned=OwnedNames(whole=frozenset(wheel["owned"]["whole"]), partly=frozenset(wheel["owned"]["partly"])),
+            info=folder / "site" / wheel["info"],
+        )
+        for wheel in document["wheels"]
+    )
+    return Unit(
+        parts=parts,
+        digest=document["digest"],
+        folder=folder / "site",
+        bytecode=folder.parent.parent / "bytecode" / folder.name,
+        hashes=document["files"],
+        identifier=folder.name,
+    )
+
+
+def _adopt_loggers(unit: Unit) -> None:
+    """Let each logger of the unit hand its records to the logger of the original name: its level and handlers apply."""
+    package = PREFIX.rstrip(".")
+    for name in (package.partition(".")[0], package, unit.prefix):
+        logging.getLogger(name)  # without these, logging would re-hang the loggers below when one is made later
+    for root in unit.owned.roots:
+        logging.getLogger(f"{unit.prefix}.{root}").parent = logging.getLogger(root)

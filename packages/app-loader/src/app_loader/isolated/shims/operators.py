@@ -1,0 +1,167 @@
+"""`torch.library` and `torch.ops` as isolated code sees them: an operator that a unit defines is the unit's own.
+
+torch keeps operators in one table for the process, and a second `custom_op` of one name silently replaces the kernel
+of the first. What a unit defines under ``zoo::scale`` is therefore registered as ``zoo__<identifier>::scale``, and the
+unit's own code finds it under the old name. Operators that it does not define (aten, those of shared libraries) stay
+as they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from app_loader.isolated._shim_module import ShimModule
+from app_loader.isolated._unit import Unit
+
+_DEFINING = ("custom_op", "triton_op", "define")
+_NAMING = (
+    "impl",
+    "impl_abstract",
+    "register_kernel",
+    "register_fake",
+    "register_autograd",
+    "register_autocast",
+    "register_torch_dispatch",
+    "register_vmap",
+    "get_kernel",
+)
+_SCHEMA_NAME = re.compile(r"^\s*(?:[\w]+::)?([\w]+)")
+
+
+def torch_overrides(unit: Unit) -> dict[str, Any]:
+    """Return `torch.library` and `torch.ops` for one unit."""
+    return {
+        "library": ShimModule(unit.shim_name("torch.library"), "torch.library", library_overrides(unit)),
+        "ops": _Operators(unit),
+    }
+
+
+def namespace_of(unit: Unit, namespace: str) -> str:
+    """Return the process-wide namespace for what a unit defines in `namespace`."""
+    return f"{namespace}__{unit.identifier}"
+
+
+def own_operator(unit: Unit, name: Any) -> Any:
+    """Return the process-wide name of one of the unit's own operators, and anything else as it is."""
+    if not isinstance(name, str):
+        return name
+    namespace, _, operator = name.partition("::")
+    if operator and f"{namespace}::{operator.partition('.')[0]}" in unit.operators:
+        return f"{namespace_of(unit, namespace)}::{operator}"
+    return name
+
+
+def library_overrides(unit: Unit) -> dict[str, Any]:
+    """Return the functions of `torch.library` that take an operator by name."""
+
+    def defining(function_name: str) -> Callable[..., Any]:
+        def define(name: str, *arguments: Any, **options: Any) -> Any:
+            _claim(unit, name)
+            function = getattr(importlib.import_module("torch.library"), function_name)
+            return function(own_operator(unit, name), *arguments, **options)
+
+        define.__name__ = function_name
+        return define
+
+    def naming(function_name: str) -> Callable[..., Any]:
+        def register(name: Any, *arguments: Any, **options: Any) -> Any:
+            function = getattr(importlib.import_module("torch.library"), function_name)
+            return function(own_operator(unit, name), *arguments, **options)
+
+        register.__name__ = function_name
+        return register
+
+    return {
+        **{name: defining(name) for name in _DEFINING},
+        **{name: naming(name) for name in _NAMING},
+        "Library": _LibraryFactory(unit),
+    }
+
+
+class _LibraryFactory:
+    """Makes the unit's `Library` class at the first call, so that torch is imported no earlier than it would be."""
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def __call__(self, ns: str, kind: str, dispatch_key: str = "") -> Any:
+        return _library_class(self._unit)(ns, kind, dispatch_key)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, importlib.import_module("torch.library").Library)
+
+
+@cache
+def _library_class(unit: Unit) -> Any:
+    real = importlib.import_module("torch.library")
+
+    class Library(real.Library):  # type: ignore[name-defined, misc]  # known at run time only
+        """A library whose definitions are the unit's own, and whose other registrations go where they are named."""
+
+        def __init__(self, ns: str, kind: str, dispatch_key: str = "") -> None:
+            self._asked = ns
+            self._shared: Any = None
+            self._key = dispatch_key
+            # FRAGMENT: a unit that is unloaded and imported again defines in the same namespace
+            super().__init__(namespace_of(unit, ns), "FRAGMENT" if kind == "DEF" else kind, dispatch_key)
+
+        def define(self, schema: str, alias_analysis: str = "", *, tags: Any = ()) -> Any:
+            match = _SCHEMA_NAME.match(schema)
+            if match:
+                unit.operators.add(f"{self._asked}::{match[1]}")
+            return super().define(schema, alias_analysis, tags=tags)
+
+        def impl(self, op_name: Any, fn: Any, dispatch_key: str = "", **options: Any) -> Any:
+            name = op_name if isinstance(op_name, str) else str(getattr(op_name, "_name", op_name))
+            operator = name.rpartition("::")[2]
+            if f"{self._asked}::{operator.partition('.')[0]}" in unit.operators:
+                return super().impl(operator if isinstance(op_name, str) else op_name, fn, dispatch_key, **options)
+            if self._shared is None:
+                self._shared = real.Library(self._asked, "IMPL", self._key)
+            return self._shared.impl(op_name, fn, dispatch_key, **options)
+
+    return Library
+
+
+class _Operators(ModuleType):
+    """`torch.ops`: a namespace in which the unit defined something is the unit's view of it."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__("torch.ops")
+        vars(self)["_unit"] = unit
+
+    def __call__(self) -> None:
+        raise TypeError("'_Ops' object is not callable")
+
+    def __getattr__(self, name: str) -> Any:
+        unit: Unit = vars(self)["_unit"]
+        real = importlib.import_module("torch").ops
+        start = f"{name}::"
+        if any(operator.startswith(start) for operator in unit.operators):
+            return _Namespace(unit, name)
+        return getattr(real, name)
+
+
+class _Namespace(ModuleType):
+    """One namespace of `torch.ops`, in which the unit's own operators hide those of other versions."""
+
+    def __init__(self, unit: Unit, namespace: str) -> None:
+        super().__init__(f"torch.ops.{namespace}")
+        vars(self)["_unit"] = unit
+        vars(self)["_namespace"] = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        unit, namespace = vars(self)["_unit"], vars(self)["_namespace"]
+        own = f"{namespace}::{name}" in unit.operators
+        real = importlib.import_module("torch").ops
+        return getattr(getattr(real, namespace_of(unit, namespace) if own else namespace), name)
+
+
+def _claim(unit: Unit, name: Any) -> None:
+    if isinstance(name, str) and "::" in name:
+        unit.operators.add(name.partition("(")[0].partition(".")[0])

@@ -1,0 +1,30 @@
+"""`torch.utils._pytree` as isolated code sees it: serialized type names are kept apart.
+
+Nodes are registered by class, and classes of two versions differ. Only the name under which `torch.export` writes a
+node is one for the process: the later registration would take it over, so a unit's names carry its identifier.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from app_loader.isolated._unit import Unit
+
+_FUNCTIONS = ("register_pytree_node", "_register_pytree_node", "register_dataclass", "register_constant")
+
+
+def overrides(unit: Unit) -> dict[str, Any]:
+    """Return the registrations of `torch.utils._pytree`."""
+
+    def forwarded(name: str) -> Callable[..., Any]:
+        def register(*arguments: Any, **options: Any) -> Any:
+            if isinstance(options.get("serialized_type_name"), str):
+                options["serialized_type_name"] = f"{unit.prefix}.{options['serialized_type_name']}"
+            return getattr(importlib.import_module("torch.utils._pytree"), name)(*arguments, **options)
+
+        register.__name__ = name
+        return register
+
+    return {name: forwarded(name) for name in _FUNCTIONS}

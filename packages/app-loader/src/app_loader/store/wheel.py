@@ -1,0 +1,178 @@
+"""Reading a wheel and judging it before a byte of it is unpacked.
+
+A wheel is refused when it holds what no build of pure modules writes: paths that leave the folder, links, path files,
+files that RECORD does not pin, two names for one file, or far more data than its size.
+Source: the "Binary distribution format" and "Recording installed projects" pages of the PyPA specifications.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import stat
+import zipfile
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from app_loader.errors import UnsafeWheelError
+
+MAX_FILES = 50_000
+MAX_SIZE_BYTES = 4 * 1024**3
+MAX_RATIO = 500
+"""Unpacked bytes per packed byte. Source of the order of magnitude: deflate cannot exceed 1032."""
+_SMALL_BYTES = 1024**2
+_UNPINNED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """What a wheel says about itself.
+
+    Attributes:
+        path: the wheel file.
+        name: the distribution's name.
+        version: its version text.
+        sha256: digest (hex) of the wheel file.
+        requires: its requirements, as its metadata states them.
+        info: its dist-info folder inside the wheel.
+        members: where each file goes: posix path below the folder of modules, by its name in the zip.
+        hashes: sha256 (hex) of each file by its posix path below the folder of modules, as RECORD pins it.
+        requires_python: the range of interpreters it asks for, empty for any.
+    """
+
+    path: Path
+    name: str
+    version: str
+    sha256: str
+    requires: tuple[str, ...]
+    info: str
+    members: dict[str, str]
+    hashes: dict[str, str]
+    requires_python: str = ""
+
+
+def file_sha256(file: BinaryIO) -> str:
+    """Return the sha256 (hex) of an open file, from where it stands."""
+    return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
+
+
+def read_wheel(path: Path) -> Wheel:
+    """Return what a wheel says about itself, having checked its structure.
+
+    Raises:
+        UnsafeWheelError: it is no wheel, or holds what no wheel of pure modules holds; every problem is listed.
+    """
+    try:
+        with path.open("rb") as file:
+            sha256 = file_sha256(file)
+        with zipfile.ZipFile(path) as archive:
+            return _read(path, archive, sha256)
+    except FileNotFoundError:
+        raise UnsafeWheelError(str(path), ["there is no such file"], "ls " + str(path.parent)) from None
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise UnsafeWheelError(str(path), [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
+
+
+def _read(path: Path, archive: zipfile.ZipFile, sha256: str) -> Wheel:
+    entries = archive.infolist()
+    problems = _structure_problems(entries)
+    infos = {name.partition("/")[0] for name in archive.namelist() if name.partition("/")[0].endswith(".dist-info")}
+    if len(infos) != 1:
+        problems.append(f"it has {len(infos)} dist-info folders, a wheel has one")
+    if problems:
+        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+    info = infos.pop()
+    names = set(archive.namelist())
+    for needed in ("METADATA", "RECORD", "WHEEL"):
+        if f"{info}/{needed}" not in names:
+            problems.append(f"{info}/{needed} is missing")
+    if problems:
+        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+    headers = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode("utf-8"))
+    pinned, problems = _record(archive.read(f"{info}/RECORD").decode("utf-8"), info)
+    files = [entry.filename for entry in entries if not entry.is_dir()]
+    problems += [
+        f"{name} is not pinned by RECORD" for name in files if name not in pinned and not _unpinned(name, info)
+    ]
+    problems += [f"RECORD lists {name}, which is missing" for name in pinned if name not in names]
+    if not headers.get("Name") or not headers.get("Version"):
+        problems.append(f"{info}/METADATA names no distribution or no version")
+    members = {name: target for name in files if (target := _target(name, info)) is not None}
+    if problems:
+        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+    return Wheel(
+        path=path,
+        name=str(headers["Name"]),
+        version=str(headers["Version"]),
+        sha256=sha256,
+        requires=tuple(str(line) for line in headers.get_all("Requires-Dist") or ()),
+        info=info,
+        members=members,
+        hashes={target: pinned[name] for name, target in members.items() if name in pinned},
+        requires_python=str(headers.get("Requires-Python") or ""),
+    )
+
+
+def _structure_problems(entries: list[zipfile.ZipInfo]) -> list[str]:
+    problems = []
+    seen: set[str] = set()
+    if len(entries) > MAX_FILES:
+        problems.append(f"it holds {len(entries)} files, at most {MAX_FILES} are read")
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_SIZE_BYTES:
+        problems.append(f"it unpacks to {total} bytes, at most {MAX_SIZE_BYTES} are unpacked")
+    for entry in entries:
+        name = entry.filename
+        parts = PurePosixPath(name).parts
+        if name.startswith("/") or "\\" in name or ".." in parts or "\0" in name or (parts and ":" in parts[0]):
+            problems.append(f"{name!r} leaves the folder it is unpacked into")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            problems.append(f"{name} is a symbolic link")
+        if name.endswith(".pth") and len(parts) < 3:
+            problems.append(f"{name} is a path file, which would run in every interpreter that sees it")
+        folded = name.casefold().rstrip("/")
+        if folded in seen and not entry.is_dir():
+            problems.append(f"{name} stands in it twice")
+        seen.add(folded)
+        if entry.file_size > _SMALL_BYTES and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
+            problems.append(f"{name} unpacks to {entry.file_size} bytes from {entry.compress_size}")
+        if entry.flag_bits & 0x1:
+            problems.append(f"{name} is encrypted")
+    return problems
+
+
+def _record(text: str, info: str) -> tuple[dict[str, str], list[str]]:
+    """Return sha256 (hex) by file name, and what is wrong with RECORD."""
+    pinned: dict[str, str] = {}
+    problems: list[str] = []
+    for row in csv.reader(text.splitlines()):
+        if not row or _unpinned(row[0], info):
+            continue
+        algorithm, _, digest = (row[1] if len(row) > 1 else "").partition("=")
+        if algorithm not in ("sha256", "sha384", "sha512"):
+            problems.append(f"RECORD pins {row[0]} with {algorithm or 'nothing'}, sha256 or better is needed")
+            continue
+        try:
+            raw = base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
+        except ValueError:
+            problems.append(f"RECORD has no readable digest for {row[0]}")
+            continue
+        pinned[row[0]] = raw if algorithm == "sha256" else f"{algorithm}:{raw}"
+    return pinned, problems
+
+
+def _unpinned(name: str, info: str) -> bool:
+    return name in {f"{info}/{each}" for each in _UNPINNED}
+
+
+def _target(name: str, info: str) -> str | None:
+    """Return where a member goes below the folder of modules, None for scripts, headers and data of the environment."""
+    first, _, rest = name.partition("/")
+    if first.endswith(".data") and first != info:
+        scheme, _, inner = rest.partition("/")
+        return inner if scheme in ("purelib", "platlib") and inner else None
+    return name
