@@ -62,7 +62,11 @@ def test_a_policy_of_no_distribution_is_refused_with_the_way_out(tmp_path, polic
 
 
 def test_extra_state_that_is_no_json_is_named_by_its_path(policy, tmp_path):
-    policy.head.get_extra_state = lambda: {"when": {1, 2}}
+    class Head(torch.nn.Linear):
+        def get_extra_state(self):
+            return {"when": {1, 2}}
+
+    policy.head = Head(6, 4)
     with pytest.raises(UnstorableStateError) as caught:
         save_policy(policy, tmp_path / "run.mpt")
     assert any("head._extra_state" in problem.where for problem in caught.value.problems)

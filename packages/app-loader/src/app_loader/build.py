@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app_loader.code import Code
 
 
-def read_architecture(code: Code, document: Mapping[str, Any]) -> PolicyArchitecture:
+def read_architecture(code: Code, document: Mapping[str, Any], *, archive: str = "") -> PolicyArchitecture:
     """Return the architecture of an archive in the classes of this code.
 
     Raises:
@@ -25,7 +25,7 @@ def read_architecture(code: Code, document: Mapping[str, Any]) -> PolicyArchitec
     try:
         cls = code.architecture_class(kind)
     except (ImportError, AttributeError) as error:
-        raise BuildError(_subject(code, kind), stage="import", cause=describe(error)) from error
+        raise BuildError(_subject(code, kind), stage="import", cause=describe(error), archive=archive) from error
     try:
         return cls.from_document(document)
     except InvalidConfigError as error:
@@ -34,7 +34,7 @@ def read_architecture(code: Code, document: Mapping[str, Any]) -> PolicyArchitec
         ) from error
 
 
-def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject: str) -> Policy:
+def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject: str, archive: str = "") -> Policy:
     """Return a policy whose tensors have shapes and no memory.
 
     Raises:
@@ -48,10 +48,10 @@ def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject
             subject, stage="make_policy", cause=describe(error), problems=getattr(error, "problems", ())
         ) from error
     except Exception as error:  # whatever model code raises is a fact about that code
-        raise BuildError(subject, stage="make_policy", cause=describe(error)) from error
+        raise BuildError(subject, stage="make_policy", cause=describe(error), archive=archive) from error
     if not isinstance(policy, Policy):
         cause = f"make_policy returned {type(policy).__qualname__}, expected a policy_interface.Policy"
-        raise BuildError(subject, stage="make_policy", cause=cause)
+        raise BuildError(subject, stage="make_policy", cause=cause, archive=archive)
     return policy
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from mpt_format import CodeRecord
 from packaging.requirements import Requirement
-from policy_interface import PolicyArchitecture, origin_of
+from policy_interface import Origin, PolicyArchitecture, origin_of
 
 from app_loader.code import Code, InstalledCode, StoredCode
 from app_loader.errors import BuildError
+from app_loader.isolated import known_units
 from app_loader.judge import CONTRACT
 from app_loader.provenance import Provenance, find_provenance
-from app_loader.store import Store
+from app_loader.store import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ def find_code(cls: type[PolicyArchitecture]) -> Code:
         )
     code: Code
     if origin.digest is not None:
-        code = StoredCode(Store.of_module(cls.__module__))
+        code = StoredCode(_entry(origin))
     else:
         code = InstalledCode(metadata.distribution(origin.distribution))
     if cls.kind not in code.kinds():
@@ -93,6 +94,17 @@ def find_code(cls: type[PolicyArchitecture]) -> Code:
             f'"{origin.module}:{origin.qualname}"',
         )
     return code
+
+
+def _entry(origin: Origin) -> Entry:
+    unit = next(unit for unit in known_units() if unit.digest == origin.digest)
+    if not (unit.folder.parent / "entry.json").is_file():
+        raise BuildError(
+            str(origin),
+            stage="save",
+            cause=f"{unit.folder} is a bare folder; mpt zoo add WHEEL makes an entry that can be pinned",
+        )
+    return Entry(unit.folder.parent)
 
 
 def _provenance(code: Code, package: str) -> Provenance:

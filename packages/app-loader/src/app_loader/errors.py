@@ -322,16 +322,20 @@ class BuildError(LoaderError):
         stage: ``import``, ``config`` or ``make_policy``.
         cause: type and text of what was raised.
         problems: every config problem with its path, where the stage is about a config.
+        archive: the archive's path; empty where none is involved.
     """
 
-    def __init__(self, subject: str, *, stage: str, cause: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, subject: str, *, stage: str, cause: str, problems: Sequence[Problem] = (), archive: str = ""
+    ) -> None:
         self.subject = subject
+        self.archive = archive
         self.stage = stage
         self.cause = cause
         self.problems = tuple(problems)
         super().__init__(
             f"{subject} cannot be built, at stage {stage}: {cause}\n"
-            "Run: mpt diagnose ARCHIVE   # compares the archive with the code, stage by stage"
+            f"Run: mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
         )
 
 
@@ -344,6 +348,7 @@ class RestoreError(LoaderError):
         unexpected: keys that the archive has and the code lacks.
         mismatched: (key, shape in the archive, shape in the code).
         other: whatever else was wrong, in words.
+        archive: the archive's path; empty where none is involved.
     """
 
     def __init__(
@@ -354,8 +359,10 @@ class RestoreError(LoaderError):
         unexpected: Sequence[str] = (),
         mismatched: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]] = (),
         other: Sequence[str] = (),
+        archive: str = "",
     ) -> None:
         self.subject = subject
+        self.archive = archive
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
         self.mismatched = tuple(mismatched)
@@ -365,7 +372,7 @@ class RestoreError(LoaderError):
         lines += [f"{key}: {list(had)} in the archive, {list(wants)} in the code" for key, had, wants in mismatched]
         super().__init__(
             f"the weights do not fit {subject}:{_listing([*lines, *other])}\n"
-            "Run: mpt diagnose ARCHIVE   # explains each difference"
+            f"Run: mpt diagnose {archive or 'ARCHIVE'}   # explains each difference"
         )
 
 

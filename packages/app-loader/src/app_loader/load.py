@@ -95,9 +95,9 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
     """
     code = check_resolution(archive, resolution)
     check_contract(code)
-    subject = f"{archive.manifest.architecture.kind} of {code.distribution} {code.version}"
-    architecture = read_architecture(code, archive.architecture)
-    policy = build_on_meta(architecture, read_rules(archive), subject=subject)
+    subject = f"{archive.architecture['kind']} of {code.distribution} {code.version}"
+    architecture = read_architecture(code, archive.architecture, archive=str(archive.path))
+    policy = build_on_meta(architecture, read_rules(archive), subject=subject, archive=str(archive.path))
     restore_policy(policy, archive, device=device, subject=subject)
     chosen = resolution.chosen
     origin = LoadOrigin(
@@ -159,8 +159,7 @@ def restore_policy(policy: Policy, archive: Archive, *, device: str | torch.devi
     """
     if policy.module is None:
         raise BuildError(subject, stage="make_policy", cause="the policy's module is None")
-    same = {name: alias.canonical for name, alias in archive.aliases.items() if alias.view is None}
-    restore(policy.module, archive.read_state_dict(device=device), aliases=same, subject=subject)
+    restore(policy.module, archive.read_state_dict(device=device), subject=subject, archive=str(archive.path))
     policy.module.eval()
 
 

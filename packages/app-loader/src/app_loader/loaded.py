@@ -102,4 +102,4 @@ class LoadedPolicy(Policy):
         return self._policy
 
     def __repr__(self) -> str:
-        return f"LoadedPolicy({self.manifest.architecture.kind}, {self.origin})"
+        return f"LoadedPolicy({self.architecture.kind}, {self.origin})"

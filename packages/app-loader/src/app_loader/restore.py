@@ -14,34 +14,37 @@ from torch import Tensor, nn
 from app_loader.errors import RestoreError
 
 
-def restore(module: nn.Module, state: MutableMapping[str, Any], *, aliases: Mapping[str, str], subject: str) -> None:
+def restore(module: nn.Module, state: MutableMapping[str, Any], *, subject: str, archive: str = "") -> None:
     """Put a state dict into a module, tensor by tensor as it is.
 
     Args:
         module: built on the ``meta`` device; its parameters become the tensors of `state`, not copies.
-        state: as ``module.state_dict()`` gives, with ``_metadata`` (module versions) and extra state; it is consumed.
-        aliases: alias to canonical key, for parameters that are one and the same.
+        state: as `Archive.read_state_dict` gives: module versions, extra state, and one parameter for tied keys.
         subject: what is being restored, for the error.
+        archive: the archive's path, for the error.
 
     Raises:
         RestoreError: with every key that does not fit.
     """
-    _check_fit(module, state, subject)
+    _check_fit(module, state, subject, archive)
     try:
         module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:  # torch's own listing: a module's custom loading refused
-        raise RestoreError(subject, other=[str(error)]) from error
+        raise RestoreError(subject, other=[str(error)], archive=archive) from error
     except Exception as error:  # set_extra_state is model code
-        raise RestoreError(subject, other=[f"restoring raised {type(error).__qualname__}: {error}"]) from error
-    _tie(module, aliases)
+        raise RestoreError(
+            subject, other=[f"restoring raised {type(error).__qualname__}: {error}"], archive=archive
+        ) from error
     left = [name for name, tensor in _tensors(module) if tensor.is_meta]
     if left:
         raise RestoreError(
-            subject, other=[f"{name}: has no value in the archive and is not in the state dict" for name in left]
+            subject,
+            other=[f"{name}: has no value in the archive and is not in the state dict" for name in left],
+            archive=archive,
         )
 
 
-def _check_fit(module: nn.Module, state: Mapping[str, Any], subject: str) -> None:
+def _check_fit(module: nn.Module, state: Mapping[str, Any], subject: str, archive: str) -> None:
     expected = module.state_dict()
     versions: Mapping[str, Any] = getattr(state, "_metadata", {})
     missing = [key for key in expected if key not in state and not _upgraded_by_torch(key, module, versions)]
@@ -52,7 +55,7 @@ def _check_fit(module: nn.Module, state: Mapping[str, Any], subject: str) -> Non
         if isinstance(value, Tensor) and isinstance(state.get(key), Tensor) and state[key].shape != value.shape
     ]
     if missing or unexpected or mismatched:
-        raise RestoreError(subject, missing=missing, unexpected=unexpected, mismatched=mismatched)
+        raise RestoreError(subject, missing=missing, unexpected=unexpected, mismatched=mismatched, archive=archive)
 
 
 def _upgraded_by_torch(key: str, module: nn.Module, versions: Mapping[str, Any]) -> bool:
@@ -65,15 +68,6 @@ def _upgraded_by_torch(key: str, module: nn.Module, versions: Mapping[str, Any])
         return False
     version = versions.get(owner, {}).get("version")
     return version is None or version < 2
-
-
-def _tie(module: nn.Module, aliases: Mapping[str, str]) -> None:
-    """Make one parameter out of two keys that were one: assigning gave each key a parameter of its own."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    for alias, canonical in aliases.items():
-        if alias in parameters and canonical in parameters:
-            owner, _, name = alias.rpartition(".")
-            setattr(module.get_submodule(owner), name, parameters[canonical])
 
 
 def _tensors(module: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:

@@ -63,10 +63,16 @@ class PolicyArchitecture(Config, ABC):
         Raises:
             InvalidConfigError: another kind, another schema version, or a config that does not fit; with every problem.
         """
-        problems = list(_envelope_problems(cls, document))
+        problems = _envelope_problems(cls, document)
+        if not isinstance(document, Mapping) or "config" not in document:
+            raise InvalidConfigError(cls.__name__, problems)
+        try:
+            architecture = super().from_document(document["config"], at="config")
+        except InvalidConfigError as error:  # told together with a wrong version: they explain each other
+            raise InvalidConfigError(cls.__name__, [*problems, *error.problems]) from None
         if problems:
             raise InvalidConfigError(cls.__name__, problems)
-        return super().from_document(document["config"], at="config")
+        return architecture
 
 
 def _envelope_problems(cls: type[PolicyArchitecture], document: Any) -> list[Problem]:

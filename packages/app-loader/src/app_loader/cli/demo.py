@@ -21,7 +21,7 @@ def demo(output: str, store: str | None, wheelhouse: str | None) -> None:
     from app_loader.demo.wheelhouse import find_old_wheel
     from app_loader.store import Store
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     opened = Store(store)
     console.rule("T1: train with model-zoo 0.1.0, from its wheel", align="left")
     wheel = find_old_wheel(Path(wheelhouse) if wheelhouse else None)

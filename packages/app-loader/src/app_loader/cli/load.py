@@ -77,14 +77,14 @@ def _print(path: str, policy: LoadedPolicy, resolution: Resolution, document: di
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    console.print(f"[bold]{path}[/bold]  {document['architecture']['kind']}", highlight=False)
-    console.print(f"origin     {policy.origin}", highlight=False)
-    console.print("considered", highlight=False)
-    console.print(resolution.to_text(), highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{path}  {document['architecture']['kind']}")
+    console.print(f"origin     {policy.origin}")
+    console.print("considered")
+    console.print(resolution.to_text())
     if document["witness"]:
         bits = "bit for bit" if document["witness"]["bit_equal"] else "within its tolerance"
-        console.print(f"witness    met {bits}", highlight=False)
+        console.print(f"witness    met {bits}")
     table = Table("parameter", "shape", "dtype", "elements", title=None)
     for row in document["parameters"]:
         table.add_row(row["name"], str(row["shape"]), row["dtype"], f"{row['elements']:,}")

@@ -13,6 +13,7 @@ import torch
 from mpt_format import open_archive
 from policy_interface import Policy, PolicyInterfaceError, origin_of
 from rich.console import Console
+from rich.markup import escape
 
 from app_loader.code import find_installed
 from app_loader.demo.train import actions_digest
@@ -27,17 +28,17 @@ def load_old_beside_new(path: Path, store: Store, console: Console) -> bool:
     """Load with the trained code beside the newest; return whether the policy did exactly what it did at T1."""
     policy = load_policy(path, store=store)
     console.print(f"[bold]load_policy({str(path)!r})[/bold]")
-    console.print(f"  this policy   {origin_of(policy.module)}, {policy.origin.reason}")
+    console.print(f"  this policy   {escape(str(origin_of(policy.module)))}, {policy.origin.reason}")
     newest = _build_newest(policy)
     if newest is not None:
-        console.print(f"  beside it     {origin_of(newest.module)}, a fresh one, in the same process")
+        console.print(f"  beside it     {escape(str(origin_of(newest.module)))}, a fresh one, in the same process")
     with open_archive(path) as archive:
         report = check_witness(policy, archive)
         training = cast("dict[str, Any]", archive.read_json("training.json"))
     console.print(f"  witness       replayed, equal {'bit for bit' if report.bit_equal else 'within its tolerance'}")
     then = training["evaluation"]
     now = evaluate(policy, training["env"], episodes=then["episodes"], seed=then["seed"])
-    same = list(now.returns) == then["returns"] and actions_digest(now) == then["actions_sha256"]
+    same: bool = list(now.returns) == then["returns"] and actions_digest(now) == then["actions_sha256"]
     verdict = "the returns of T1, action for action" if same else "NOT what the policy did at T1"
     console.print(f"  evaluation    mean return {now.mean_return:.1f} over {then['episodes']} episodes: {verdict}")
     return same
@@ -49,11 +50,11 @@ def try_newest(path: Path, store: Store, console: Console) -> None:
     try:
         policy = load_policy(path, code="current", store=store, verify="witness")
     except (LoaderError, PolicyInterfaceError) as error:
-        for line in str(error).replace("ARCHIVE", str(path)).splitlines():
+        for line in str(error).splitlines():
             console.print(f"  {line}", markup=False)
         return
     applied = ", ".join(policy.origin.revisions) or "none needed"
-    console.print(f"  this policy   {origin_of(policy.module)}")
+    console.print(f"  this policy   {escape(str(origin_of(policy.module)))}")
     console.print(f"  revisions     {applied}; the witness is met")
 
 
@@ -70,7 +71,7 @@ def _build_newest(policy: LoadedPolicy) -> Policy | None:
 
 def main(archive: str, store: str) -> int:
     """Run T2; exit code 1 when the policy is not what it was."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     opened = Store(store)
     same = load_old_beside_new(Path(archive), opened, console)
     try_newest(Path(archive), opened, console)

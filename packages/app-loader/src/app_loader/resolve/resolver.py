@@ -38,7 +38,7 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, archive: str) -
         command = f"uv pip install {record.distribution}   # or: mpt zoo add WHEEL"
     else:
         candidates = tuple(_version(record, store, requested))
-        command = f"mpt zoo add '{record.distribution}=={requested}'"
+        command = f"mpt zoo add WHEEL   # of {record.distribution} {requested}"
     return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
 
 
