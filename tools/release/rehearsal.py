@@ -10,11 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from tools.release.errors import RehearsalError
+from tools.release.packages import Package
 
 
 def find_uv() -> str:
@@ -74,6 +77,47 @@ def make_environment(folder: Path, requirements: Sequence[str], *, index: Path, 
     install = ["pip", "install", "--quiet", "--python", str(python), "--constraints", str(constraints)]
     _run([uv, *install, "--index", index.resolve().as_uri(), *requirements])
     return CleanEnvironment(python=python)
+
+
+def rehearse(package: Package, version: Version, *, index: Path, scratch: Path, say: Callable[[str], None]) -> None:
+    """Install a released version from an index and put it to the test: alone first, then with the package's own tests.
+
+    Args:
+        package: the package, in the checkout that its tests are taken from.
+        version: the version to install; the index holds its wheel.
+        index: as `wheelhouse/simple`.
+        scratch: a folder for the environments.
+        say: told what is being done.
+
+    Raises:
+        RehearsalError: it does not install, does not import, or fails its tests.
+    """
+    pinned = f"{package.name}=={version}"
+    alone = make_environment(scratch / "alone", [pinned], index=index, root=package.root)
+    found = alone.run(_INTRODUCE, package.module, package.name).strip()
+    if found != str(version):
+        raise RehearsalError(f"the installed {package.name} says it is {found}, expected {version}")
+    extras = f"[{','.join(package.extras)}]" if package.extras else ""
+    requirements = [f"{package.name}{extras}=={version}", *_TEST_REQUIREMENTS, *_HEAVY.get(package.name, ())]
+    environment = make_environment(scratch / "tests", requirements, index=index, root=package.root)
+    say(f"running tests/{package.module} against the wheel")
+    environment.run(_RUN_TESTS, str(package.root), f"tests/{package.module}")
+
+
+_INTRODUCE = """
+import importlib, sys
+from importlib import metadata
+importlib.import_module(sys.argv[1])
+print(metadata.version(sys.argv[2]))
+"""
+_TEST_REQUIREMENTS = ("pytest", "hypothesis", "numpy", "packaging")
+_HEAVY = {"policy-interface": ("torch",)}  # what a package's tests need and the package does not ask for
+_RUN_TESTS = """
+import os, sys
+os.chdir(sys.argv[1])
+import pytest
+sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", sys.argv[2]]))
+"""
 
 
 def _run(command: Sequence[str]) -> None:

@@ -43,10 +43,10 @@ def read_wheelhouse(folder: Path) -> list[ReleasedWheel]:
     return sorted(found, key=lambda wheel: (wheel.name, wheel.version))
 
 
-def find_last_release(folder: Path, name: str, before: Version | None = None) -> ReleasedWheel | None:
-    """Return the newest wheel of that name, or the newest one older than `before`, or None."""
+def find_last_release(folder: Path, name: str, up_to: Version | None = None) -> ReleasedWheel | None:
+    """Return the newest wheel of that name, no newer than `up_to`, or None."""
     wheels = [wheel for wheel in read_wheelhouse(folder) if wheel.name == canonicalize_name(name)]
-    older = [wheel for wheel in wheels if before is None or wheel.version < before]
+    older = [wheel for wheel in wheels if up_to is None or wheel.version <= up_to]
     return older[-1] if older else None
 
 

@@ -1,0 +1,71 @@
+# Recipes of the repository; `uv run just` lists them. Every recipe runs in the environment of uv.lock.
+
+set positional-arguments
+
+run := "uv run --no-sync"
+
+# list the recipes
+default:
+    @just --list --unsorted
+
+# make the environment as uv.lock says
+sync:
+    uv sync --locked
+
+# everything that CI runs
+check:
+    .ci/run
+
+# the direction of imports (.importlinter)
+contracts:
+    {{ run }} lint-imports --no-cache
+
+# style and formatting
+lint:
+    {{ run }} ruff check
+    {{ run }} ruff format --check
+
+# repair what the linter can and format everything
+fix:
+    {{ run }} ruff check --fix
+    {{ run }} ruff format
+
+# the strict type checker over packages, tools and tests
+types:
+    {{ run }} mypy
+
+# the tests; arguments go to pytest, as in `just test tests/policy_interface -k config`
+test *arguments:
+    {{ run }} pytest "$@"
+
+# no application code of ours may know a concrete model class
+lint-app:
+    {{ run }} mpt lint-app packages/app-loader/src packages/mpt-format/src examples
+
+# the versions in the tree against what changed since the last release of each package
+promises:
+    {{ run }} python -m tools.release promises
+
+# train, save and load the token policy in mettagrid, on Python 3.12 when one is on the machine
+mettagrid:
+    {{ run }} python -m tools.mettagrid
+
+# build the documentation site into site/, with no network; warnings are errors
+docs:
+    {{ run }} mkdocs build --strict --quiet
+
+# serve the documentation site while writing
+docs-serve:
+    {{ run }} mkdocs serve
+
+# release one package: just release model-zoo 0.4.0 [--dry-run]
+release package version *options:
+    {{ run }} python -m tools.release release "$@"
+
+# write the index of the wheelhouse anew from its wheels
+wheelhouse:
+    {{ run }} python -m tools.release index
+
+# a changelog fragment: just fragment model-zoo seed-slots feature "Seed slots may be pruned."
+fragment package topic kind text:
+    {{ run }} towncrier create --config packages/{{ package }}/towncrier.toml --content "{{ text }}" {{ topic }}.{{ kind }}.md

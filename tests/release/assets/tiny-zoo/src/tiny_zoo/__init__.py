@@ -1,0 +1,1 @@
+"""A zoo of one kind."""
