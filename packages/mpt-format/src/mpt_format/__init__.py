@@ -5,6 +5,8 @@ Never imports torch before a tensor is asked for.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from mpt_format.archive import Archive, open_archive
 from mpt_format.content import ArchiveContent
 from mpt_format.errors import (
@@ -39,6 +41,9 @@ from mpt_format.records import (
 )
 from mpt_format.writer import WrittenArchive, write_archive
 
+if TYPE_CHECKING:
+    from mpt_format.audit import FileAudit, audit_checkpoint
+
 __all__ = [
     "AliasRecord",
     "ArchitectureRecord",
@@ -53,6 +58,7 @@ __all__ = [
     "CodeRecord",
     "ConversionError",
     "CorruptArchiveError",
+    "FileAudit",
     "MalformedDocumentError",
     "Manifest",
     "ManifestError",
@@ -71,8 +77,18 @@ __all__ = [
     "UnsupportedVersionError",
     "ViewRecord",
     "WrittenArchive",
+    "audit_checkpoint",
     "collect_state",
     "open_archive",
     "parse_manifest",
     "write_archive",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the audit when it is asked for: reading an archive does not need it."""
+    if name in ("FileAudit", "audit_checkpoint"):
+        import mpt_format.audit
+
+        return getattr(mpt_format.audit, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,481 @@
+"""Which pickle streams a file holds and what kind of container it is, told by its bytes and never by its name.
+
+Every candidate is found: the pickles of a torch zip, the five of a legacy file, those of a tar, the base64 ones in a
+stable-baselines3 `data` member, object arrays of numpy files, archives inside archives. Reading stops at the limits;
+nothing is unpacked to disk.
+
+Source: `torch/serialization.py` (`_save`, `_legacy_save`, `legacy_load`), NumPy's NEP 1 (.npy), safetensors' format.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Candidate", "Container", "open_container"]
+
+import base64
+import binascii
+import io
+import json
+import tarfile
+from dataclasses import dataclass, field
+from typing import IO, cast
+
+from ._limits import Limits
+from ._machine import Buffer, Stream, run_pickle
+from ._safetensors import read_safetensors_table
+from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
+from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""First value of a file written by torch before 1.6 (`MAGIC_NUMBER`)."""
+_LEGACY_PROTOCOL = 1001
+_MAX_JSON_BYTES = 64 << 20
+_COPY_LIMIT = 64 << 20
+"""A main pickle above this is read in place; a smaller one is copied, because indexing bytes is faster."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Candidate:
+    """One pickle stream: where it is and what it says."""
+
+    name: str
+    """Member names from the outside in, joined by `!`; empty for the file itself."""
+    stream: Stream
+    base: int = 0
+    """Offset of the stream's data in the file, where the data is a plain slice of it; else 0."""
+    root: bool = False
+    """Whether this is the object that `torch.load` returns."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Container:
+    """What a file is: its kind, its pickle streams, its tensors' whereabouts, and what is wrong with it."""
+
+    kind: str
+    description: str
+    candidates: list[Candidate] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Why the file is malformed."""
+    limits_hit: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    not_checkpoint: bool = False
+    torch_refusal: str | None = None
+    """Why `torch.load(weights_only=True)` refuses the container itself, whatever its pickles say."""
+    without_pickle: bool = False
+    """Whether the format has no pickle at all: safetensors and archives made of it."""
+    directory: ZipDirectory | None = None
+    prefix: str = ""
+    """Folder of a torch zip that all records lie in, with its slash."""
+    storages: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Storage key -> byte offset in the file and size, of records that lie there as they are."""
+    byteorder: str = "little"
+    tensors: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
+    """Name, dtype and shape of the tensors of a safetensors member."""
+    storage_fields: int = 5
+
+    def get_root(self) -> Candidate | None:
+        """The stream that holds the object `torch.load` returns, where there is one."""
+        for candidate in self.candidates:
+            if candidate.root:
+                return candidate
+        return None
+
+
+def open_container(data: Buffer, limits: Limits, *, name: str = "", nesting: int = 0) -> Container:
+    """Tell what `data` is and read every pickle stream in it."""
+    if not len(data):
+        return Container(kind="empty", description="an empty file", not_checkpoint=True)
+    head = data[:4096]
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _open_zip(data, limits, name, nesting)
+    foreign = find_foreign_format(head)
+    if head.startswith(b"\x93NUMPY"):
+        return _open_npy(data, limits, name)
+    if is_tar_header(head[:512]):
+        return _open_tar(data, limits, name, nesting)
+    table = read_safetensors_table(data)
+    if table is not None:
+        tensors, problems = table
+        return Container(
+            kind="safetensors",
+            description="a safetensors file: tensors only, no pickle",
+            tensors=tensors,
+            problems=problems,
+            without_pickle=True,
+        )
+    if foreign is not None and foreign[0] != "text":
+        return _foreign(data, limits, foreign)
+    container = _open_pickles(data, limits, name)
+    if container is None and foreign is not None:
+        return _foreign(data, limits, foreign)
+    if container is None:
+        container = Container(kind="unknown", description="no format that is known here", not_checkpoint=True)
+    return _add_appended_zip(data, container, limits, name, nesting)
+
+
+def _foreign(data: Buffer, limits: Limits, foreign: tuple[str, str]) -> Container:
+    container = Container(kind=foreign[0], description=foreign[1], not_checkpoint=True)
+    return _add_appended_zip(data, container, limits, "", 0)
+
+
+def _add_appended_zip(data: Buffer, container: Container, limits: Limits, name: str, nesting: int) -> Container:
+    """Audit a zip that is appended to something else as well: Python's zipfile would open it."""
+    if nesting < limits.nesting:
+        directory = read_zip_directory(data, limits)
+        if directory is not None and directory.members:
+            inner = _open_zip(data, limits, name, nesting)
+            container.candidates.extend(inner.candidates)
+            for candidate in inner.candidates:
+                candidate.root = False
+            container.problems.append("a zip archive is appended to it: two readers see two files")
+    return container
+
+
+def _open_pickles(data: Buffer, limits: Limits, name: str) -> Container | None:
+    """A raw pickle or torch's legacy file: streams one after the other from the first byte."""
+    first = run_pickle(data, 0, limits)
+    if not first.complete and not first.log and not looks_like_pickle(data[:3]):
+        return None
+    if not first.complete and not looks_like_pickle(data[:3]) and not any(type(e) is not tuple for e in first.log):
+        return None
+    if first.complete and first.end <= 2 and first.end == len(data) and not looks_like_pickle(data[:3]):
+        return None
+    if type(first.root) is int and first.root == LEGACY_MAGIC:
+        return _open_legacy(data, limits, name, first)
+    container = Container(
+        kind="pickle",
+        description="a plain pickle, not written by torch.save",
+        candidates=[Candidate(name=name, stream=first, root=True)],
+        torch_refusal="Invalid magic number; corrupt file? (a plain pickle, not written by torch.save)",
+    )
+    _follow_streams(data, first, container, limits, name)
+    return container
+
+
+def _follow_streams(data: Buffer, first: Stream, container: Container, limits: Limits, name: str) -> None:
+    """Read the streams that stand behind the first one, as long as each ends in STOP."""
+    stream = first
+    while stream.complete and stream.end < len(data):
+        if len(container.candidates) >= limits.streams:
+            container.limits_hit.append(f"streams: stopped after {limits.streams}")
+            return
+        at = stream.end
+        stream = run_pickle(data, at, limits)
+        if not stream.complete and not any(type(event) is not tuple for event in stream.log):
+            container.notes.append(f"{len(data) - at} bytes follow the last pickle and are no pickle")
+            return
+        container.candidates.append(
+            Candidate(name=_join(name, f"pickle {len(container.candidates) + 1}"), stream=stream)
+        )
+
+
+def _open_legacy(data: Buffer, limits: Limits, name: str, magic: Stream) -> Container:
+    container = Container(
+        kind="legacy",
+        description="torch's legacy format (before 1.6, or saved with _use_new_zipfile_serialization=False)",
+        storage_fields=6,
+    )
+    streams = [magic]
+    labels = ("magic number", "protocol version", "system info", "object", "storage keys")
+    while len(streams) < len(labels) and streams[-1].complete:
+        streams.append(run_pickle(data, streams[-1].end, limits))
+    for label, stream in zip(labels, streams, strict=False):
+        container.candidates.append(
+            Candidate(name=name if label == "object" else _join(name, label), stream=stream, root=label == "object")
+        )
+    if len(streams) < len(labels) or not streams[-1].complete:
+        return container
+    if streams[1].root != _LEGACY_PROTOCOL:
+        container.torch_refusal = "Invalid protocol version"
+    system = streams[2].root
+    if type(system) is type(streams[2].root) and isinstance(system, list):
+        for key, value in zip(system[::2], system[1::2], strict=False):
+            if key == "little_endian" and value is False:
+                container.byteorder = "big"
+    container.notes.extend(_locate_legacy_storages(data, streams[3], streams[4], container))
+    return container
+
+
+def _locate_legacy_storages(data: Buffer, root: Stream, keys: Stream, container: Container) -> list[str]:
+    """Find each storage behind the last pickle: eight bytes of length in elements, then the elements."""
+    from ._tensors import storage_record  # the recogniser needs the container only for these sizes
+
+    sizes: dict[str, int] = {}
+    for event in root.log:
+        record = storage_record(event)
+        if record is not None:
+            sizes.setdefault(record.key, record.item_size_bytes)
+    at = keys.end
+    listed = keys.root if isinstance(keys.root, list) else []
+    for key in listed:
+        if at + 8 > len(data):
+            container.problems.append("the file ends before its last storage")
+            return []
+        count = int.from_bytes(data[at : at + 8], "little", signed=True)
+        item = sizes.get(str(key), 0)
+        if count < 0 or not item or at + 8 + count * item > len(data):
+            if not item:
+                container.problems.append("a storage is listed that no tensor uses, so its length is unknown")
+            else:
+                container.problems.append("the file ends before its last storage")
+            return []
+        container.storages[str(key)] = (at + 8, count * item)
+        at += 8 + count * item
+    if at < len(data):
+        return [f"{len(data) - at} bytes follow the last storage"]
+    return []
+
+
+def _open_npy(data: Buffer, limits: Limits, name: str) -> Container:
+    container = Container(kind="npy", description="a NumPy array file", not_checkpoint=True)
+    wide = data[6] > 1 if len(data) > 6 else False
+    length = int.from_bytes(data[8:12] if wide else data[8:10], "little")
+    start = (12 if wide else 10) + length
+    header = data[10:start]
+    if b"O" in header.split(b"'shape'")[0].replace(b"fortran_order", b""):
+        stream = run_pickle(data, min(start, len(data)), limits)
+        container.description = "a NumPy file of pickled objects"
+        container.candidates.append(Candidate(name=name, stream=stream, root=True))
+    return container
+
+
+def _open_tar(data: Buffer, limits: Limits, name: str, nesting: int) -> Container:
+    container = Container(
+        kind="tar",
+        description="a tar archive",
+        torch_refusal="Cannot use weights_only=True with files saved in the legacy .tar format.",
+    )
+    members: list[tuple[str, int, int]] = []
+    try:
+        with tarfile.open(fileobj=_reader(data), mode="r:", ignore_zeros=False) as archive:
+            for member in archive:
+                if len(members) >= limits.members:
+                    container.limits_hit.append(f"members: stopped after {limits.members}")
+                    break
+                if member.isreg():
+                    members.append((member.name, member.offset_data, member.size))
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, OSError):
+        container.problems.append("the tar archive cannot be read to its end")
+    names = {member_name for member_name, _, _ in members}
+    if len(names) < len(members):
+        container.problems.append("two tar members have the same name")
+    if {"storages", "tensors", "pickle"} <= names:
+        container.kind = "torch-tar"
+        container.description = "torch's tar format (before 0.1.10)"
+    for member_name, offset, size in members:
+        if offset + size > len(data):
+            container.problems.append(f"tar member {member_name[:80]!r} reaches behind the end of the file")
+            continue
+        if size > limits.inflated_size_bytes:
+            container.limits_hit.append(
+                f"tar member {member_name[:80]!r}: more than {limits.inflated_size_bytes} bytes"
+            )
+            continue
+        _descend(data[offset : offset + size], _join(name, member_name), offset, container, limits, nesting, True)
+    if not container.candidates:
+        container.not_checkpoint = not container.problems
+    return container
+
+
+def _reader(data: Buffer) -> IO[bytes]:
+    return io.BytesIO(data) if isinstance(data, bytes) else cast(IO[bytes], data)
+
+
+def _open_zip(data: Buffer, limits: Limits, name: str, nesting: int) -> Container:
+    directory = read_zip_directory(data, limits)
+    if directory is None:
+        return Container(
+            kind="zip", description="a zip archive", problems=["the zip has no end record: it is cut off or damaged"]
+        )
+    container = Container(kind="zip", description="a zip archive", directory=directory)
+    container.problems.extend(directory.problems)
+    if directory.limit:
+        container.limits_hit.append(directory.limit)
+    members = directory.members
+    names = {member.name for member in members}
+    prefix = members[0].name.partition("/")[0] + "/" if members and "/" in members[0].name else ""
+    container.prefix = prefix
+    if f"{prefix}constants.pkl" in names:
+        container.kind = "torchscript"
+        container.description = "a TorchScript archive: compiled code with its weights"
+        container.torch_refusal = "Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``."
+    elif f"{prefix}data.pkl" in names:
+        container.kind = "torch-zip"
+        container.description = "a torch.save zip archive"
+    elif "manifest.json" in names and "weights.safetensors" in names:
+        container.kind = "mpt"
+        container.description = "an .mpt archive: YAML, JSON and safetensors, no pickle"
+        container.without_pickle = True
+    elif "weights.safetensors" in names and "modelarchitecture.txt" in names:
+        container.kind = "ancestor-mpt"
+        container.description = "an .mpt of the predecessor: safetensors and an architecture text, no pickle"
+        container.without_pickle = True
+    elif "_stable_baselines3_version" in names or ("data" in names and "policy.pth" in names):
+        container.kind = "sb3-zip"
+        container.description = "a stable-baselines3 model: a zip of JSON with pickles and torch files"
+    elif members and all(member.name.endswith(".npy") for member in members):
+        container.kind = "npz"
+        container.description = "a NumPy .npz archive"
+    if container.kind not in ("torch-zip", "torchscript"):
+        container.torch_refusal = (
+            "PytorchStreamReader failed locating file data.pkl: file not found (a zip not written by torch.save)"
+        )
+    if directory.start and container.kind in ("torch-zip", "torchscript"):
+        container.notes.append(f"{directory.start} bytes stand before the archive")
+    _read_members(data, container, limits, name, nesting)
+    if not container.candidates and not container.without_pickle and not container.problems:
+        container.not_checkpoint = True
+    return container
+
+
+def _read_members(data: Buffer, container: Container, limits: Limits, name: str, nesting: int) -> None:
+    directory = container.directory
+    assert directory is not None
+    in_torch = container.kind in ("torch-zip", "torchscript")
+    records = container.prefix + "data/"
+    main = container.prefix + "data.pkl"
+    tensors = container.prefix + ("constants/" if container.kind == "torchscript" else "data/")
+    main_done = False
+    size = len(data)
+    for member in directory.members:
+        member_name = member.name
+        if in_torch and member_name.startswith((records, tensors)):
+            if member.method == STORED and member.data_offset >= 0:
+                key = member_name[len(records) :] if member_name.startswith(records) else member_name
+                container.storages.setdefault(key, (member.data_offset, member.packed_size_bytes))
+            continue
+        if not member.size_bytes or member_name.endswith("/"):
+            continue
+        if member_name.endswith("weights.safetensors") or member_name.endswith(".safetensors"):
+            _read_tensor_member(data, member, container, limits)
+            continue
+        if in_torch and member_name == container.prefix + "byteorder":
+            content, _ = unpack_member(data, member, limits)
+            if content is not None and bytes(content[:8]) in (b"little", b"big"):
+                container.byteorder = bytes(content[:8]).decode()
+            continue
+        is_root = in_torch and member_name == main and not main_done
+        if not is_root and not _worth_reading(data, member, size):
+            continue
+        label = _join(name, member_name)
+        if is_root and member.method == STORED and member.data_offset >= 0 and member.size_bytes > _COPY_LIMIT:
+            main_done = True
+            stop = member.data_offset + member.size_bytes
+            stream = run_pickle(data, member.data_offset, limits, stop=stop)
+            container.candidates.append(Candidate(name=name, stream=stream, root=True))
+            continue
+        if member.size_bytes > limits.inflated_size_bytes:
+            container.limits_hit.append(f"member {member_name[:80]!r}: more than {limits.inflated_size_bytes} bytes")
+            continue
+        content, reason = unpack_member(data, member, limits)
+        if content is None:
+            if reason is not None and reason.startswith("limit: "):
+                container.limits_hit.append(f"member {member_name[:80]!r}: {reason[7:]}")
+            elif is_root or _is_pickle_name(member_name):
+                container.problems.append(f"member {member_name[:80]!r} cannot be read: {reason}")
+            continue
+        if is_root:
+            main_done = True
+            base = member.data_offset if member.method == STORED else 0
+            stream = run_pickle(content, 0, limits)
+            container.candidates.append(Candidate(name=name, stream=stream, base=base, root=True))
+        elif container.kind == "sb3-zip" and member_name == "data":
+            _read_sb3_data(content, container, limits, label)
+        else:
+            _descend(content, label, member.data_offset if member.method == STORED else 0, container, limits, nesting,
+                     _is_pickle_name(member_name))  # fmt: skip
+
+
+def _worth_reading(data: Buffer, member: ZipMember, size: int) -> bool:
+    """Whether a member may hold a pickle or an archive: by its first bytes, or its ending where they are packed."""
+    if member.method != STORED:
+        return True
+    if member.data_offset < 0:
+        return _is_pickle_name(member.name)
+    head = data[member.data_offset : min(member.data_offset + 4, size)]
+    if looks_like_pickle(head) or head[:2] == b"PK" or head == b"\x93NUM":
+        return True
+    return _is_pickle_name(member.name) or member.name == "data"
+
+
+def _is_pickle_name(name: str) -> bool:
+    return name.lower().endswith((".pkl", ".pickle", ".pth", ".pt", ".bin", ".ckpt", ".p", ".joblib", ".tar", ".npy"))
+
+
+def _descend(
+    content: Buffer, label: str, base: int, container: Container, limits: Limits, nesting: int, expected: bool
+) -> None:
+    """Audit one member: a pickle, or an archive inside the archive."""
+    head = content[:512]
+    plain = looks_like_pickle(head) or head[:2] == b"PK" or head[:6] == b"\x93NUMPY" or is_tar_header(head)
+    if not expected and not plain:
+        return
+    if nesting >= limits.nesting:
+        container.limits_hit.append(f"nesting: {label[:80]} is not opened")
+        return
+    if len(container.candidates) >= limits.streams:
+        container.limits_hit.append(f"streams: stopped after {limits.streams}")
+        return
+    inner = open_container(content, limits, name=label, nesting=nesting + 1)
+    for candidate in inner.candidates:
+        candidate.root = candidate.root and container.kind == "sb3-zip" and label.endswith("policy.pth")
+        candidate.base += base
+        container.candidates.append(candidate)
+    container.limits_hit.extend(inner.limits_hit)
+    container.problems.extend(f"{label[:80]}: {problem}" for problem in inner.problems)
+    if container.kind == "sb3-zip" and label.endswith("policy.pth"):
+        container.storages = {key: (offset + base, size) for key, (offset, size) in inner.storages.items()}
+        container.byteorder = inner.byteorder
+        container.storage_fields = inner.storage_fields
+
+
+def _read_tensor_member(data: Buffer, member: ZipMember, container: Container, limits: Limits) -> None:
+    if member.method == STORED:
+        content: Buffer | None = data[member.data_offset : member.data_offset + min(member.size_bytes, 64 << 20)]
+        whole = member.size_bytes
+    else:
+        content, reason = unpack_member(data, member, limits)
+        whole = member.size_bytes
+        if content is None:
+            container.problems.append(f"member {member.name[:80]!r} cannot be read: {reason}")
+            return
+    assert content is not None
+    table = read_safetensors_table(content, whole)
+    if table is None:
+        container.problems.append(f"member {member.name[:80]!r} is no safetensors file")
+        return
+    container.tensors.extend(table[0])
+    container.problems.extend(table[1])
+
+
+def _read_sb3_data(content: Buffer, container: Container, limits: Limits, label: str) -> None:
+    """Audit the cloudpickles that stable-baselines3 keeps as base64 in the JSON member `data`."""
+    if len(content) > _MAX_JSON_BYTES:
+        container.limits_hit.append(f"{label}: more than {_MAX_JSON_BYTES} bytes of JSON")
+        return
+    try:
+        document = json.loads(content[:])
+    except (ValueError, RecursionError):
+        container.problems.append(f"{label} is no JSON")
+        return
+    pending: list[tuple[str, object]] = [("", document)]
+    while pending:
+        where, value = pending.pop()
+        if isinstance(value, dict):
+            serialized = value.get(":serialized:")
+            if isinstance(serialized, str):
+                try:
+                    raw = base64.b64decode(serialized, validate=True)
+                except (binascii.Error, ValueError):
+                    container.problems.append(f"{label}{where}: the base64 text is broken")
+                    continue
+                if len(container.candidates) >= limits.streams:
+                    container.limits_hit.append(f"streams: stopped after {limits.streams}")
+                    return
+                container.candidates.append(Candidate(name=f"{label}{where}", stream=run_pickle(raw, 0, limits)))
+            pending.extend((f"{where}[{key!r}]", inner) for key, inner in reversed(list(value.items())))
+        elif isinstance(value, list):
+            pending.extend((f"{where}[{index}]", inner) for index, inner in reversed(list(enumerate(value))))
+
+
+def _join(name: str, inner: str) -> str:
+    return f"{name}!{inner}" if name else inner

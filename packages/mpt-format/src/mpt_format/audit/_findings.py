@@ -1,0 +1,441 @@
+"""From graph to findings: every offender with its path, kind, offset, count, severity and hint.
+
+Walks a stream only when something in it is not plainly allowed. Every refused import, call and opcode becomes a
+finding or part of one; the list is cut at the limits, worst first, and the counts stay whole.
+"""
+
+from __future__ import annotations
+
+__all__ = ["collect_findings"]
+
+from collections.abc import Iterator
+
+from mpt_format.errors import escape_text
+
+from ._containers import Candidate, Container, open_container
+from ._hints import CONVERT_TO, describe_allowlisting
+from ._judge import Judgement, find_bytes, find_callee_name, judge_call, judge_reference
+from ._limits import Limits
+from ._machine import APPEND, BUILD, NOTE, SETITEM, Event
+from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetNode, Unresolvable
+from ._opcodes import opcode_name
+from ._result import SEVERITIES, Finding, Severity
+from ._tensors import find_tensor, storage_record
+from ._torch_rules import find_numpy_dtype_class, find_refusal, load_rules, result_type
+from ._walk import Walk, walk_graph
+
+_BYTE_OPCODES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
+_CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+_NESTED = "torch.storage._load_from_bytes"
+
+
+def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding], list[str]]:
+    """All findings of a file, worst first, and the limits that were hit."""
+    limits_hit = list(container.limits_hit)
+    collector = _Collector(container, limits)
+    for problem in container.problems[:50]:
+        collector.add(_container_finding("malformed", "container", problem))
+    at = 0
+    while at < len(container.candidates):  # grows: pickles inside pickles are appended
+        collector.examine(container.candidates[at])
+        at += 1
+    if container.torch_refusal and container.candidates:
+        collector.add(_container_finding("incompatible", container.kind, _container_hint(container)))
+    for candidate in container.candidates:
+        if candidate.stream.limit:
+            limits_hit.append(f"{candidate.name + ': ' if candidate.name else ''}{candidate.stream.limit}")
+    limits_hit.extend(collector.cut())
+    return collector.sorted(), limits_hit
+
+
+def _container_finding(severity: Severity, kind: str, hint: str) -> Finding:
+    return Finding(path=None, kind=kind, name=None, offset=None, count=1, severity=severity, hint=escape_text(hint))
+
+
+def _container_hint(container: Container) -> str:
+    advice = {
+        "torchscript": "load it with torch.jit.load where you trust it, and save module.state_dict()",
+        "sb3-zip": "torch.load reads its member policy.pth, not the zip: `mpt convert` does that for you",
+        "torch-tar": "load it once with the torch that wrote it and save it again with torch.save",
+        "tar": "unpack it and audit what is inside",
+        "zip": "unpack it and audit what is inside",
+        "pickle": "write the same object with torch.save, once its findings are gone",
+    }.get(container.kind, "")
+    return f"{container.description}; torch.load says: {container.torch_refusal}. {advice}".strip()
+
+
+class _Collector:
+    """Findings of all streams, bounded per severity and counted in full."""
+
+    def __init__(self, container: Container, limits: Limits) -> None:
+        self._container = container
+        self._limits = limits
+        self._rules = load_rules()
+        newest = list(self._rules.values())
+        self._allowed = set.intersection(*(set(rules.allowed) for rules in newest))
+        self._opcodes = frozenset.intersection(*(rules.opcodes for rules in newest))
+        self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
+        self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
+        self._hints: dict[tuple[str, str, tuple[str, ...]], str] = {}
+
+    def add(self, finding: Finding) -> None:
+        self._counted[finding.severity] += 1
+        if len(self._kept[finding.severity]) < self._limits.findings:
+            self._kept[finding.severity].append(finding)
+
+    def _has_room(self, severity: Severity) -> bool:
+        return len(self._kept[severity]) < self._limits.findings
+
+    def sorted(self) -> list[Finding]:
+        """Worst severity first; within one, in file order."""
+        return [finding for severity in reversed(SEVERITIES) for finding in self._kept[severity]]
+
+    def cut(self) -> list[str]:
+        return [
+            f"findings: {len(self._kept[severity])} of {count} {severity} ones are listed"
+            for severity, count in self._counted.items()
+            if count > len(self._kept[severity])
+        ]
+
+    def examine(self, candidate: Candidate) -> None:
+        stream = candidate.stream
+        if stream.problem:
+            place = f"{candidate.name}: " if candidate.name else ""
+            offset = stream.problem_offset + candidate.base
+            self.add(
+                Finding(
+                    path=None,
+                    kind="pickle",
+                    name=None,
+                    offset=offset,
+                    count=1,
+                    severity="malformed",
+                    hint=escape_text(f"{place}the pickle cannot be read past byte {offset}: {stream.problem}"),
+                    stream=candidate.name,
+                )
+            )
+        self._add_opcodes(candidate)
+        self._check_storages(candidate)
+        if not self._is_plain(stream.log):
+            self._add_objects(candidate)
+
+    def _add_opcodes(self, candidate: Candidate) -> None:
+        if not candidate.root and self._container.kind not in ("legacy", "pickle"):
+            return  # torch.load never reads it
+        for code, (offset, count) in sorted(candidate.stream.notes.items(), key=lambda item: item[1][0]):
+            if code in self._opcodes:
+                continue
+            if code < 0:
+                hint = "a Python 2 byte string that is no UTF-8: torch.load stops at it; save again from Python 3"
+            else:
+                hint = (
+                    f"torch 2.9 and newer stop at opcode {opcode_name(code)}: save again with protocol 2, "
+                    "the default of torch.save"
+                )
+            self.add(
+                Finding(
+                    path=None,
+                    kind="opcode",
+                    name=opcode_name(abs(code)),
+                    offset=offset + candidate.base,
+                    count=count,
+                    severity="incompatible",
+                    hint=hint,
+                    stream=candidate.name,
+                )
+            )
+
+    def _check_storages(self, candidate: Candidate) -> None:
+        """Every storage that the main pickle names must be in the file, as long as its tensors need it."""
+        container = self._container
+        if not candidate.root or container.kind not in ("torch-zip", "legacy"):
+            return
+        directory = container.directory
+        prefix = container.prefix + "data/"
+        packed = {m.name[len(prefix) :] for m in directory.members if m.name.startswith(prefix)} if directory else set()
+        checked: set[str] = set()
+        for event in candidate.stream.log:
+            if type(event) is not Persistent:
+                continue
+            pid = event.pid
+            key = pid[2] if type(pid) is tuple and len(pid) > 4 else None
+            if type(key) is not str or key in checked:
+                continue
+            checked.add(key)
+            record = storage_record(event)
+            if record is None:
+                continue
+            place = container.storages.get(key)
+            if place is None:
+                if key not in packed and candidate.stream.complete and not container.problems:
+                    self._malformed_storage(candidate, event.offset, f"the record of storage {key!r} is missing")
+            elif place[1] < record.length * record.item_size_bytes:
+                needed = record.length * record.item_size_bytes
+                text = f"storage {key!r} has {place[1]} bytes, its tensors need {needed}"
+                self._malformed_storage(candidate, event.offset, text)
+
+    def _malformed_storage(self, candidate: Candidate, offset: int, text: str) -> None:
+        self.add(
+            Finding(
+                path=None,
+                kind="storage",
+                name=None,
+                offset=offset + candidate.base,
+                count=1,
+                severity="malformed",
+                hint=escape_text(text),
+                stream=candidate.name,
+            )
+        )
+
+    def _is_plain(self, log: list[Event]) -> bool:
+        """Whether every event is one that every torch version takes: then there is nothing to find in the graph."""
+        allowed = self._allowed
+        for event in log:
+            kind = type(event)
+            if kind is Global:
+                if event.full_name not in allowed:
+                    return False
+            elif kind is Call:
+                if type(event.func) is not Global or event.func.full_name not in allowed:
+                    return False
+            elif kind is Persistent:
+                pid = event.pid
+                if type(pid) is not tuple or not pid or pid[0] != "storage":
+                    return False
+            elif kind is tuple:
+                if event[1] == BUILD:
+                    if result_type(event[2][0]) not in ("OrderedDict", "Tensor", "Parameter"):
+                        return False
+                elif event[1] == NOTE:
+                    if event[2] not in self._opcodes or event[2] in _BYTE_OPCODES:
+                        return False
+                elif not (event[1] == SETITEM and result_type(event[2]) in ("OrderedDict", "Counter")):
+                    return False
+            else:
+                return False
+        return True
+
+    def _add_objects(self, candidate: Candidate) -> None:
+        stream = candidate.stream
+        with_bytes = any(code in stream.notes for code in _BYTE_OPCODES)
+        walk = walk_graph(stream.root, self._limits, with_bytes=with_bytes)
+        changes: dict[int, list[Event]] = {}
+        for event in stream.log:
+            if type(event) is tuple and event[1] in (BUILD, APPEND, SETITEM):
+                target = event[2][0] if event[1] == BUILD else event[2]
+                changes.setdefault(id(target), []).append(event)
+        for index, node in enumerate(walk.nodes):
+            self._add_node(candidate, walk, index, node, changes)
+        self._add_discarded(candidate, walk)
+
+    def _add_node(
+        self, candidate: Candidate, walk: Walk, index: int, node: Node, changes: dict[int, list[Event]]
+    ) -> None:
+        kind = type(node)
+        if kind is Call:
+            if self._is_ordinary(node):
+                refused = self._find_refused_change(changes.get(id(node), []))
+                if refused is not None:
+                    self._add_rule(candidate, walk, index, node, refused)
+                return
+            self._add_call(candidate, walk, index, node, changes.get(id(node), []))
+        elif kind is Global:
+            if node.full_name not in self._allowed:
+                self._add_reference(candidate, walk, index, node)
+        elif kind is Ext or kind is Unresolvable:
+            self._add_reference(candidate, walk, index, node)
+        elif kind is Persistent:
+            if storage_record(node) is None:
+                self._add_persistent(candidate, walk, index, node)
+        elif kind in (bytes, memoryview, ByteArray, BigInt):
+            name = "bytearray" if kind is ByteArray else "integer" if kind is BigInt else "bytes"
+            self._put(candidate, walk, index, name, None, None, "incompatible", CONVERT_TO[name])
+        elif kind is SetNode:
+            name = "frozenset" if node.frozen else "set"
+            if node.frozen or len(node):
+                self._put(candidate, walk, index, name, None, None, "incompatible", CONVERT_TO[name])
+        else:
+            refused = self._find_refused_change(changes.get(id(node), []))
+            if refused is not None:
+                self._add_rule(candidate, walk, index, node, refused)
+
+    def _is_ordinary(self, node: Call) -> bool:
+        return type(node.func) is Global and node.func.full_name in self._allowed
+
+    def _find_refused_change(self, events: list[Event]) -> str | None:
+        if events:
+            for rules in self._rules.values():
+                refusal = find_refusal(events, rules)
+                if refusal is not None:
+                    return refusal.reason
+        return None
+
+    def _add_rule(self, candidate: Candidate, walk: Walk, index: int, node: Node, reason: str) -> None:
+        offset = node.offset if type(node) is Call else None
+        hint = f"torch.load stops here: {reason}"
+        self._put(candidate, walk, index, "rule", result_type(node), offset, "incompatible", hint)
+
+    def _add_persistent(self, candidate: Candidate, walk: Walk, index: int, node: Persistent) -> None:
+        pid = node.pid
+        if type(pid) is tuple and pid and pid[0] in ("module", b"module"):
+            hint = "a module saved with its source text (torch before 1.0): save module.state_dict()"
+            self._put(candidate, walk, index, "nn.Module", None, node.offset, "incompatible", hint)
+            return
+        hint = "a persistent id that is no torch storage: only the program that wrote the file can resolve it"
+        self._put(candidate, walk, index, "persistent id", None, node.offset, "suspicious", hint)
+
+    def _add_reference(self, candidate: Candidate, walk: Walk, index: int, node: Node) -> None:
+        judgement = judge_reference(node)
+        if not self._has_room(judgement.severity):
+            self._counted[judgement.severity] += 1
+            return
+        self._put_judged(candidate, walk, index, judgement, node.offset, [node], [])
+
+    def _add_call(self, candidate: Candidate, walk: Walk, index: int, node: Call, changes: list[Event]) -> None:
+        judgement = judge_call(node)
+        if judgement.kind == "nested pickle":
+            self._open_nested(candidate, node)
+        if not self._has_room(judgement.severity):
+            self._counted[judgement.severity] += 1
+            return
+        events = [node.func] if type(node.func) is Global else []
+        self._put_judged(
+            candidate,
+            walk,
+            index,
+            judgement,
+            node.offset,
+            [*events, node, *changes],
+            sorted(set(_extra(node)) - self._allowed),
+        )
+
+    def _open_nested(self, candidate: Candidate, node: Call) -> None:
+        raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
+        if raw is None or len(self._container.candidates) >= self._limits.streams:
+            return
+        if candidate.name.count("!storage@") >= self._limits.nesting:
+            return
+        inner = open_container(raw, self._limits, name=f"{candidate.name}!storage@{node.offset}", nesting=1)
+        for found in inner.candidates:
+            found.root = False
+            self._container.candidates.append(found)
+
+    def _put_judged(
+        self,
+        candidate: Candidate,
+        walk: Walk | None,
+        index: int,
+        judgement: Judgement,
+        offset: int,
+        events: list[Event],
+        extra: list[str],
+    ) -> None:
+        hint = self._hint(judgement, events, extra)
+        self._put(candidate, walk, index, judgement.kind, judgement.name, offset, judgement.severity, hint)
+
+    def _hint(self, judgement: Judgement, events: list[Event], extra: list[str]) -> str:
+        parts = []
+        if judgement.why:
+            parts.append(judgement.why)
+        if judgement.severity == "dangerous":
+            parts.append("do not load this file outside a sandbox; ask where it comes from")
+        else:
+            instead = CONVERT_TO.get(judgement.kind)
+            if instead:
+                parts.append(f"write {instead}")
+        if judgement.severity == "incompatible":
+            shape = tuple(f"{event[1]}" for event in events if type(event) is tuple)
+            key = (judgement.kind, judgement.name, (*shape, *extra))
+            if key not in self._hints:
+                self._hints[key] = describe_allowlisting(judgement.name, events, extra, self._rules)
+            parts.append(self._hints[key])
+        return "; ".join(parts)
+
+    def _put(
+        self,
+        candidate: Candidate,
+        walk: Walk | None,
+        index: int,
+        kind: str,
+        name: str | None,
+        offset: int | None,
+        severity: Severity,
+        hint: str,
+    ) -> None:
+        path = walk.format_path(index) if walk is not None else None
+        self.add(
+            Finding(
+                path=None if path is None else escape_text(path),
+                kind=kind,
+                name=None if name is None else escape_text(name[:300]),
+                offset=None if offset is None else offset + candidate.base,
+                count=walk.references.get(index, 1) if walk is not None else 1,
+                severity=severity,
+                hint=escape_text(hint[:1200]),
+                stream=candidate.name,
+                also_at=tuple(escape_text(p) for p in walk.format_other_paths(index)) if walk is not None else (),
+            )
+        )
+
+    def _add_discarded(self, candidate: Candidate, walk: Walk) -> None:
+        """Imports and calls that the object does not contain: they run all the same."""
+        used = _used_as_class(candidate.stream.log)
+        for event in candidate.stream.log:
+            kind = type(event)
+            if kind is Call:
+                if walk.find_index(event) is not None or id(event) in walk.callees:
+                    continue
+                walk.callees.add(id(event.func))
+                if self._is_ordinary(event):
+                    continue
+                judgement = judge_call(event)
+                if judgement.severity != "dangerous" and judgement.kind != "code":
+                    judgement = Judgement(
+                        kind=judgement.kind,
+                        name=judgement.name,
+                        severity="suspicious",
+                        why=f"{judgement.name} is called while loading and its result is not in the object",
+                    )
+                self._put_judged(candidate, None, 0, judgement, event.offset, [], [])
+            elif kind in (Global, Ext, Unresolvable):
+                if id(event) in walk.callees or walk.find_index(event) is not None:
+                    continue
+                if kind is Global and (event.full_name in self._allowed or id(event) in used):
+                    continue
+                self._put_judged(candidate, None, 0, judge_reference(event), event.offset, [event], [])
+
+
+def _used_as_class(log: list[Event]) -> set[int]:
+    """Ids of the globals that some call uses as its callee or class: there, the call is the finding."""
+    used = set()
+    for event in log:
+        if type(event) is Call:
+            used.add(id(event.func))
+            if find_callee_name(event.func) in _CLASS_FIRST and type(event.args) is tuple and event.args:
+                used.add(id(event.args[0]))
+    return used
+
+
+def _extra(node: Call) -> Iterator[str]:
+    """Further names that allow-listing an object needs: its class, its dtype, what its arguments import."""
+    args = node.args if type(node.args) is tuple else ()
+    for part in (*args, *(node.states or ())):
+        inner = part if type(part) is tuple else (part,)
+        for one in inner:
+            if type(one) is Global:
+                yield one.full_name
+            elif type(one) is Call and type(one.func) is Global and find_tensor(one) is None:
+                yield one.func.full_name
+                if one.func.full_name == "numpy.dtype":
+                    dtype_class = find_numpy_dtype_class(one)
+                    if dtype_class:
+                        yield dtype_class
+                elif type(one.args) is tuple:
+                    for deeper in one.args:
+                        if type(deeper) is Call and type(deeper.func) is Global:
+                            yield deeper.func.full_name
+    if find_callee_name(node.func) == "numpy.dtype":
+        dtype_class = find_numpy_dtype_class(node)
+        if dtype_class:
+            yield dtype_class

@@ -1,0 +1,190 @@
+"""What a pickle would build, as inert values: the nodes of the symbolic graph.
+
+Python's own immutable primitives (None, bool, int, float, str, bytes), `list` and `tuple` stand for themselves; they
+carry no code. Everything else is one of the slotted classes here. Nodes are compared by identity only: nothing in the
+audit hashes, compares or prints a node that came from a file, so a self-referring or very deep graph is harmless.
+A dict is a flat list of keys and values, because building a real dict would hash what the file says.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BigInt",
+    "ByteArray",
+    "Call",
+    "DictNode",
+    "Ext",
+    "Global",
+    "Node",
+    "OutOfBand",
+    "Persistent",
+    "SetNode",
+    "Unresolvable",
+]
+
+from typing import Any, TypeAlias
+
+Node: TypeAlias = Any
+"""Any value on the symbolic stack; the alias says that the value came from a file."""
+
+
+class DictNode(list[Node]):
+    """A dict as the file spells it: key, value, key, value, ... with repeated keys kept."""
+
+    __slots__ = ()
+
+
+class SetNode(list[Node]):
+    """A set built by EMPTY_SET and ADDITEMS, or a frozenset (`FROZENSET`), in file order."""
+
+    __slots__ = ("frozen",)
+
+    def __init__(self, items: list[Node], frozen: bool) -> None:
+        super().__init__(items)
+        self.frozen = frozen
+
+
+class ByteArray:
+    """A bytearray (BYTEARRAY8); `data` is a view into the file, not a copy."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.data = data
+
+
+class BigInt:
+    """An integer too long to be worth computing: only its length is kept."""
+
+    __slots__ = ("size_bytes",)
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+
+
+class Global:
+    """A name to import: `module.name`, as torch reads it (Python 2 names mapped) and as the file spells it."""
+
+    __slots__ = ("full_name", "module", "name", "offset", "spelled")
+
+    def __init__(self, module: str, name: str, offset: int, spelled: str) -> None:
+        self.module = module
+        self.name = name
+        self.full_name = f"{module}.{name}"
+        self.offset = offset
+        self.spelled = spelled
+
+
+class Call:
+    """Something the unpickler would call: REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ, with what is done to the result."""
+
+    __slots__ = ("_more", "args", "func", "offset", "op")
+
+    def __init__(self, func: Node, args: Node, offset: int, op: int) -> None:
+        self.func = func
+        self.args = args
+        self.offset = offset
+        self.op = op
+        self._more: _More | None = None
+
+    @property
+    def kwargs(self) -> Node:
+        """The keyword arguments of NEWOBJ_EX."""
+        return self._more.kwargs if self._more else None
+
+    @property
+    def items(self) -> list[Node] | None:
+        """What APPEND, APPENDS and ADDITEMS put in."""
+        return self._more.items if self._more else None
+
+    @property
+    def pairs(self) -> DictNode | None:
+        """What SETITEM and SETITEMS put in."""
+        return self._more.pairs if self._more else None
+
+    @property
+    def states(self) -> list[Node] | None:
+        """What BUILD gave it."""
+        return self._more.states if self._more else None
+
+    def set_kwargs(self, kwargs: Node) -> None:
+        """Keep the keyword arguments of NEWOBJ_EX."""
+        self._expand().kwargs = kwargs
+
+    def add_items(self, items: list[Node]) -> None:
+        """Keep what is appended or added to the result."""
+        more = self._expand()
+        if more.items is None:
+            more.items = []
+        more.items.extend(items)
+
+    def add_pairs(self, items: list[Node]) -> None:
+        """Keep the keys and values that are set on the result."""
+        more = self._expand()
+        if more.pairs is None:
+            more.pairs = DictNode()
+        more.pairs.extend(items)
+
+    def add_state(self, state: Node) -> None:
+        """Keep a state that the result is built with."""
+        more = self._expand()
+        if more.states is None:
+            more.states = []
+        more.states.append(state)
+
+    def _expand(self) -> _More:
+        if self._more is None:
+            self._more = _More()
+        return self._more
+
+
+class _More:
+    """The parts of a Call that most calls do not have, so that a plain one stays small."""
+
+    __slots__ = ("items", "kwargs", "pairs", "states")
+
+    def __init__(self) -> None:
+        self.kwargs: Node = None
+        self.items: list[Node] | None = None
+        self.pairs: DictNode | None = None
+        self.states: list[Node] | None = None
+
+
+class Persistent:
+    """An object that lives outside the pickle (PERSID, BINPERSID): torch's storages."""
+
+    __slots__ = ("offset", "pid")
+
+    def __init__(self, pid: Node, offset: int) -> None:
+        self.pid = pid
+        self.offset = offset
+
+
+class Ext:
+    """A copyreg extension code (EXT1, EXT2, EXT4): a global whose name is not in the file."""
+
+    __slots__ = ("code", "offset")
+
+    def __init__(self, code: int, offset: int) -> None:
+        self.code = code
+        self.offset = offset
+
+
+class OutOfBand:
+    """A protocol 5 buffer that the file does not contain (NEXT_BUFFER)."""
+
+    __slots__ = ("offset",)
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class Unresolvable:
+    """A global whose module or name is itself computed: no reading of the file says what it is."""
+
+    __slots__ = ("module", "name", "offset")
+
+    def __init__(self, module: Node, name: Node, offset: int) -> None:
+        self.module = module
+        self.name = name
+        self.offset = offset

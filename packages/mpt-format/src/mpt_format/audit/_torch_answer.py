@@ -1,0 +1,97 @@
+"""What each torch version would say to a file: the container's own refusal, then the pickle's first refused event.
+
+Answers for `torch.load(file, map_location="cpu", weights_only=True)`.
+
+Source: `torch/serialization.py` (`load`, `_load`, `_legacy_load`).
+"""
+
+from __future__ import annotations
+
+__all__ = ["ask_torch", "describe_allowlist"]
+
+from functools import partial
+
+from ._containers import Candidate, Container
+from ._hints import describe_versions, needed_names
+from ._nodes import Call, Global
+from ._result import TorchAnswer
+from ._torch_rules import Rules, find_refusal, load_rules
+
+
+def ask_torch(container: Container, named_safetensors: bool) -> dict[str, TorchAnswer]:
+    """The answer of every torch release in the table, oldest first; keyed by minor version."""
+    answers: dict[str, TorchAnswer] = {}
+    asked: dict[int, TorchAnswer] = {}
+    for version, rules in load_rules().items():
+        key = hash((rules.opcodes, tuple(rules.allowed), rules.set_item_types, rules.safetensors_by_name))
+        if key not in asked:
+            asked[key] = _ask(container, rules, named_safetensors)
+        answers[".".join(version.split(".")[:2])] = asked[key]
+    return answers
+
+
+def _ask(container: Container, rules: Rules, named_safetensors: bool) -> TorchAnswer:
+    if container.kind == "safetensors":
+        if container.problems:
+            return TorchAnswer(loads=False, reason=container.problems[0])
+        if named_safetensors and rules.safetensors_by_name:
+            return TorchAnswer(loads=True)
+        return TorchAnswer(loads=None, reason="not a torch.save file and no pickle: read it with safetensors")
+    if container.without_pickle:
+        return TorchAnswer(loads=None, reason="not a torch.save file and no pickle: read it with mpt_format")
+    if container.not_checkpoint and not container.candidates:
+        return TorchAnswer(loads=False, reason=f"not a checkpoint: {container.description}")
+    if container.kind == "legacy":
+        return _ask_streams(container.candidates, container, rules)
+    if container.torch_refusal and container.kind != "pickle":
+        return TorchAnswer(loads=False, reason=container.torch_refusal)
+    root = container.get_root()
+    if root is None:
+        reason = container.problems[0] if container.problems else "it holds no object"
+        return TorchAnswer(loads=False, reason=reason)
+    answer = _ask_streams([root], container, rules)
+    if answer.loads and container.torch_refusal:
+        return TorchAnswer(loads=False, reason=container.torch_refusal)
+    return answer
+
+
+def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules) -> TorchAnswer:
+    for candidate in candidates:
+        stream = candidate.stream
+        storages = container.storages.keys() if container.kind == "torch-zip" else None
+        refusal = find_refusal(stream.log, rules, storages=storages, storage_fields=container.storage_fields)
+        if refusal is not None:
+            return TorchAnswer(loads=False, reason=refusal.reason)
+        if not stream.complete:
+            return TorchAnswer(loads=False, reason=stream.problem or stream.limit)
+    if container.torch_refusal or (container.kind == "legacy" and len(candidates) < 5):
+        return TorchAnswer(loads=False, reason=container.torch_refusal or "the file ends before its storages")
+    if container.problems:
+        return TorchAnswer(loads=False, reason=container.problems[0])
+    return TorchAnswer(loads=True)
+
+
+def describe_allowlist(container: Container) -> str | None:
+    """What allow-listing every name of the main pickle would achieve, asked of every version's rules."""
+    root = container.get_root()
+    if root is None or container.kind not in ("torch-zip", "legacy"):
+        return None
+    log = root.stream.log
+    names = needed_names(event for event in log if type(event) in (Global, Call))
+    refuse = partial(find_refusal, log, storage_fields=container.storage_fields)
+    loading = [v for v, rules in load_rules().items() if refuse(rules, also_allowed=frozenset(names)) is None]
+    versions = list(load_rules())
+    if all(refuse(rules) is None for rules in load_rules().values()):
+        return None
+    newest = refuse(load_rules()[versions[-1]], also_allowed=frozenset(names))
+    missing = sorted(set(names) - set(load_rules()[versions[-1]].allowed))
+    listed = ", ".join(missing[:12]) + (f" and {len(missing) - 12} more" if len(missing) > 12 else "")
+    if newest is not None and newest.reason.startswith("Unsupported operand"):
+        return f"allow-listing cannot help: {newest.reason}; save again with protocol 2"
+    if not loading:
+        assert newest is not None
+        return f"allow-listing all of {listed} is a dead end: {newest.reason}"
+    text = f"allow-listing {listed} makes torch {describe_versions(loading)} load it, if you trust those classes"
+    if len(loading) < len(versions) and newest is not None:
+        text += f"; newer torch still stops: {newest.reason}"
+    return text

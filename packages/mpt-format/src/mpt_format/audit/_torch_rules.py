@@ -1,0 +1,288 @@
+"""What `torch.load(weights_only=True)` of each supported torch version accepts, and what it would say to a pickle.
+
+The rules are data, extracted from installed torch releases by `tools/extract_torch_rules.py` and shipped as
+`torch_rules.json`. `find_refusal` replays the log of a pickle against one version's rules, in file order, and returns
+the first thing that version stops at. It imports no torch.
+
+Source: `torch/_weights_only_unpickler.py` and `torch/serialization.py` of the versions in the table.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Refusal", "Rules", "find_refusal", "load_rules", "result_type"]
+
+import json
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ._machine import APPEND, BUILD, NOTE, SETITEM, Event
+from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable
+from ._opcodes import OPCODES, opcode_name
+
+_REBUILDS = "torch._utils._rebuild_"
+_NEWOBJ = 0x81
+_DTENSOR = "torch.distributed.tensor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The facts of one torch release, as `tools/extract_torch_rules.py` read them."""
+
+    torch: str
+    opcodes: frozenset[int]
+    allowed: dict[str, str]
+    """Global name -> class, function, dtype, storage, tensor or value."""
+    blocked_modules: frozenset[str]
+    set_item_types: frozenset[str] | None
+    """Types that SETITEM(S) works on; None where every type does."""
+    safetensors_by_name: bool
+    """Whether `torch.load` opens a file whose name ends in `.safetensors`."""
+    storage_dtypes: dict[str, str]
+    """Legacy storage class -> dtype."""
+    dtype_sizes: dict[str, int]
+    """dtype -> bytes of one element."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Where one torch version stops, and what it says there."""
+
+    offset: int
+    reason: str
+    node: Any = None
+
+
+@cache
+def load_rules() -> dict[str, Rules]:
+    """Torch release -> its rules, oldest first. Versions between two releases behave like the older one."""
+    table = json.loads(files(__package__).joinpath("torch_rules.json").read_text("utf-8"))
+    by_name = {opcode.name: code for code, opcode in OPCODES.items()}
+    rules: dict[str, Rules] = {}
+    facts: dict[str, Any] = {}
+    for version, changes in table["versions"].items():
+        facts = {**facts, **changes}
+        rules[version] = Rules(
+            torch=version,
+            opcodes=frozenset(by_name[name] for name in facts["opcodes"]),
+            allowed=facts["allowed"],
+            blocked_modules=frozenset(facts["blocked_modules"]),
+            set_item_types=None if facts["set_item_types"] is None else frozenset(facts["set_item_types"]),
+            safetensors_by_name=facts["safetensors_by_name"],
+            storage_dtypes=facts["storage_dtypes"],
+            dtype_sizes=facts["dtype_sizes"],
+        )
+    return rules
+
+
+def result_type(node: Node) -> str:
+    """The type that a node has after unpickling, as a dotted name; `dict`, `list` and the like for plain values."""
+    if type(node) is Call:
+        func = node.func
+        if type(func) is not Global:
+            return "an unknown object"
+        name = func.full_name
+        if node.op == _NEWOBJ:
+            return _CONSTRUCTED.get(name, name)
+        if name == "torch._tensor._rebuild_from_type_v2" and type(node.args) is tuple and len(node.args) > 1:
+            kind = node.args[1]
+            return _CONSTRUCTED.get(kind.full_name, kind.full_name) if type(kind) is Global else "Tensor"
+        if name.startswith(_REBUILDS):
+            return "Parameter" if "_parameter" in name else "Tensor"
+        if name == "copyreg._reconstructor" and node.args and type(node.args[0]) is Global:
+            return str(node.args[0].full_name)
+        if name == "numpy.dtype":
+            return find_numpy_dtype_class(node) or name
+        return _CONSTRUCTED.get(name, name)
+    if type(node) is DictNode:
+        return "dict"
+    if type(node) is SetNode:
+        return "frozenset" if node.frozen else "set"
+    if type(node) is Persistent:
+        return "storage"
+    return type(node).__name__
+
+
+_CONSTRUCTED = {
+    "collections.OrderedDict": "OrderedDict",
+    "collections.Counter": "Counter",
+    "torch.nn.parameter.Parameter": "Parameter",
+    "torch.Tensor": "Tensor",
+    "builtins.set": "set",
+    "_codecs.encode": "bytes",
+    "numpy.core.multiarray._reconstruct": "numpy.ndarray",
+    "numpy._core.multiarray._reconstruct": "numpy.ndarray",
+}
+"""What calling these names gives, where it is not an instance of the name itself."""
+
+_NUMPY_DTYPES = {
+    "b1": "Bool", "i1": "Int8", "i2": "Int16", "i4": "Int32", "i8": "Int64", "u1": "UInt8", "u2": "UInt16",
+    "u4": "UInt32", "u8": "UInt64", "f2": "Float16", "f4": "Float32", "f8": "Float64", "c8": "Complex64",
+    "c16": "Complex128", "O8": "Object",
+}  # fmt: skip
+
+
+def find_numpy_dtype_class(node: Node) -> str | None:
+    """The class `numpy.dtypes.XDType` that a pickled `numpy.dtype('f8')` becomes; it stands nowhere in the pickle."""
+    if type(node.args) is not tuple or not node.args or type(node.args[0]) is not str:
+        return None
+    code = node.args[0].lstrip("<>|=")
+    if code[:1] in "USV":
+        return f"numpy.dtypes.{ {'U': 'Str', 'S': 'Bytes', 'V': 'Void'}[code[0]] }DType"
+    if code[:1] in "Mm":
+        return f"numpy.dtypes.{ {'M': 'DateTime64', 'm': 'TimeDelta64'}[code[0]] }DType"
+    kind = _NUMPY_DTYPES.get(code)
+    return f"numpy.dtypes.{kind}DType" if kind else None
+
+
+def find_refusal(
+    log: list[Event],
+    rules: Rules,
+    *,
+    also_allowed: AbstractSet[str] = frozenset(),
+    storages: AbstractSet[str] | None = None,
+    storage_fields: int = 5,
+) -> Refusal | None:
+    """The first event of a log that this torch version refuses under `weights_only=True`, or None.
+
+    Args:
+        log: The log of one pickle stream.
+        rules: The rules of one torch version.
+        also_allowed: Names given to `torch.serialization.add_safe_globals`.
+        storages: Keys of the storage records that the container has; None when it has none to check.
+        storage_fields: Length of a storage's persistent id: 5 in a torch zip, 6 in a legacy file.
+    """
+    allowed = rules.allowed
+    for event in log:
+        kind = type(event)
+        refusal: Refusal | None = None
+        if kind is Call:
+            func = event.func
+            plain = type(func) is Global and event.op == 0x52 and type(event.args) is tuple
+            if plain and allowed.get(func.full_name) == "function":
+                continue
+            refusal = _judge_call(event, rules, also_allowed)
+        elif kind is Persistent:
+            refusal = _judge_storage(event, rules, storages, storage_fields)
+        elif kind is Global:
+            if event.full_name in allowed and event.module not in rules.blocked_modules:
+                continue
+            refusal = _judge_import(event, rules, also_allowed)
+        elif kind is tuple:
+            refusal = _judge_change(event, rules, also_allowed)
+        elif kind is Ext or kind is Unresolvable:
+            refusal = Refusal(offset=event.offset, reason="Unsupported operand", node=event)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _judge_import(node: Global, rules: Rules, also_allowed: AbstractSet[str]) -> Refusal | None:
+    name = node.full_name
+    if node.module in rules.blocked_modules:
+        return Refusal(
+            offset=node.offset,
+            reason=f"Trying to load unsupported GLOBAL {name} whose module {node.module} is blocked.",
+            node=node,
+        )
+    if name in also_allowed:
+        return None
+    if name.startswith(_DTENSOR) or name == "torch.distributed.device_mesh.DeviceMesh":
+        return Refusal(
+            offset=node.offset, reason="`torch.distributed.tensor` must be imported to load DTensors", node=node
+        )
+    shown = name.removeprefix("builtins.")
+    return Refusal(
+        offset=node.offset,
+        reason=f"Unsupported global: GLOBAL {shown} was not an allowed global by default.",
+        node=node,
+    )
+
+
+def _judge_call(node: Call, rules: Rules, also_allowed: AbstractSet[str]) -> Refusal | None:
+    func = node.func
+    name = func.full_name if type(func) is Global else None
+    known = rules.allowed.get(name) if name else None
+    if name is None or (known is None and name not in also_allowed):
+        verb = "create new object for" if node.op == _NEWOBJ else "call reduce for unrecognized function"
+        return Refusal(offset=node.offset, reason=f"Trying to {verb} {name or result_type(func)}", node=node)
+    if known in ("dtype", "value", "storage") or (node.op == _NEWOBJ and known == "function"):
+        return Refusal(offset=node.offset, reason=f"TypeError: {name} cannot be called", node=node)
+    if type(node.args) not in (tuple, list, DictNode):
+        return Refusal(offset=node.offset, reason=f"TypeError: the arguments of {name} are no tuple", node=node)
+    return None
+
+
+def _judge_storage(
+    node: Persistent, rules: Rules, storages: AbstractSet[str] | None, storage_fields: int
+) -> Refusal | None:
+    pid = node.pid
+    if type(pid) is not tuple or not pid or pid[0] not in ("storage", b"storage"):
+        return Refusal(offset=node.offset, reason="Only persistent_load of storage is allowed", node=node)
+    if len(pid) != storage_fields or type(pid[1]) is not Global or rules.allowed.get(pid[1].full_name) != "storage":
+        return Refusal(offset=node.offset, reason="a persistent id that names no storage", node=node)
+    if type(pid[4]) is not int:
+        return Refusal(offset=node.offset, reason="a storage without a length", node=node)
+    if storages is not None and (type(pid[2]) is not str or pid[2] not in storages):
+        return Refusal(offset=node.offset, reason=f"the record data/{str(pid[2])[:40]} is not in the file", node=node)
+    return None
+
+
+def _judge_change(event: Any, rules: Rules, also_allowed: AbstractSet[str]) -> Refusal | None:
+    offset, kind, node = event
+    if kind == NOTE:
+        if abs(node) in rules.opcodes and node > 0:
+            return None
+        if node < 0:
+            return Refusal(offset=offset, reason="UnicodeDecodeError: a byte string is not UTF-8")
+        return Refusal(offset=offset, reason=f"Unsupported operand {node} ({opcode_name(node)})")
+    if kind == BUILD:
+        target, state = node
+        return _judge_build(offset, target, state, rules, also_allowed)
+    found = result_type(node)
+    if kind == APPEND:
+        return Refusal(offset=offset, reason=f"Can only append to lists, but got {found}", node=node)
+    if kind == SETITEM:
+        if rules.set_item_types is not None and found not in rules.set_item_types:
+            return Refusal(
+                offset=offset,
+                reason=f"Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got {found}",
+                node=node,
+            )
+        if found in ("list", "tuple", "set", "str", "int", "float", "NoneType", "bytes", "storage"):
+            return Refusal(offset=offset, reason=f"TypeError: {found} takes no keys", node=node)
+        return None
+    return Refusal(offset=offset, reason=f"Unsupported operand on {found}", node=node)
+
+
+_NO_STATE = ("list", "dict", "tuple", "str", "int", "float", "NoneType", "bool", "bytes", "storage", "frozenset")
+
+
+def _judge_build(
+    offset: int, target: Node, state: Node, rules: Rules, also_allowed: AbstractSet[str]
+) -> Refusal | None:
+    found = result_type(target)
+    if found in ("Tensor", "Parameter"):
+        if type(state) is tuple:
+            return None
+        return Refusal(offset=offset, reason=f"TypeError: the state of a {found} is no tuple", node=target)
+    if found == "OrderedDict":
+        if type(state) is DictNode or result_type(state) in ("OrderedDict", "Counter"):
+            return None
+        return Refusal(offset=offset, reason="TypeError: the state of an OrderedDict is no dict", node=target)
+    if found == "Counter":
+        return None
+    if (found in rules.allowed or found in also_allowed) and found not in _NO_STATE:
+        if rules.allowed.get(found) == "class" and found not in also_allowed and state is not None:
+            return Refusal(offset=offset, reason=f"AttributeError: a {found} takes no state", node=target)
+        return None
+    return Refusal(
+        offset=offset,
+        reason=(
+            "Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`, "
+            f"but got {found}"
+        ),
+        node=target,
+    )
