@@ -1,0 +1,85 @@
+"""Read from names in which order parts are joined: `q`, `k`, `v` into `qkv`.
+
+Knows three conventions of neural network code, none of a library: query-key-value come in this order; a name may
+spell its parts; and of
+three numbered gated layers the two of equal shape around a turned second are gate and up. Everything else is no
+reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+from app_loader.matching._names import numbers, pieces, words
+
+_QKV = ("~q", "~k", "~v")
+_FUSED_QKV = ("inproj", "cattn", "attn", "wqkv", "attention")
+
+
+def read_order(
+    parts: Sequence[str], whole: str, numbered: Mapping[int, tuple[int, ...]]
+) -> tuple[tuple[int, ...] | None, bool]:
+    """Order of the parts in the whole.
+
+    Args:
+        parts: Keys of the parts.
+        whole: Key of the joined tensor.
+        numbered: Shapes of the tensors beside the parts that differ from them in their last number, by number.
+
+    Returns:
+        Indexes of `parts` in joining order and whether that is certain; (None, False) when the names do not tell.
+    """
+    text = "".join(piece for token in whole.split(".")[-2:] for piece in pieces(token) if not piece.isdigit())
+    runs = _runs(whole)
+    names = [_own_words(part, parts) for part in parts]
+    spelled: set[tuple[int, ...]] = set()
+    for order in permutations(range(len(parts))):
+        for pick in range(2):
+            chosen = [_spelling(names[i], pick) for i in order]
+            if all(chosen) and "".join(chosen) in runs:
+                spelled.add(order)
+    if len(spelled) == 1:
+        order = spelled.pop()
+        return order, not ("query" in text and "value" in text)
+    roles = [next((role for role in _QKV if role in name), "") for name in names]
+    if len(parts) == 3 and set(roles) == set(_QKV):
+        return tuple(roles.index(role) for role in _QKV), any(fused in text for fused in _FUSED_QKV)
+    return _gated(parts, text, numbered)
+
+
+def _runs(key: str) -> frozenset[str]:
+    """Whole words at the end of a key, alone and joined to their neighbours; `wqkv` counts as `qkv` too."""
+    found: set[str] = set()
+    for token in key.split(".")[-2:]:
+        run = [piece for piece in pieces(token) if not piece.isdigit()]
+        for start in range(len(run)):
+            for end in range(start + 1, len(run) + 1):
+                found.add("".join(run[start:end]))
+    return frozenset(found | {word[1:] for word in found if word.startswith("w")})
+
+
+def _gated(
+    parts: Sequence[str], text: str, numbered: Mapping[int, tuple[int, ...]]
+) -> tuple[tuple[int, ...] | None, bool]:
+    own = [numbers(part)[-1:] for part in parts]
+    if sorted(own) != [(1,), (3,)] or "gateup" not in text:
+        return None, False
+    turned = numbered.get(1) == numbered.get(3) and numbered.get(2, ())[-2:] == numbered.get(1, ())[:-3:-1]
+    return ((own.index((1,)), own.index((3,))), True) if turned else (None, False)
+
+
+def _own_words(part: str, parts: Sequence[str]) -> list[str]:
+    """Words that this part has and another has not: as written, in order, then as roles."""
+    others = [words(other) for other in parts if other != part]
+    own = words(part).difference(*others) if others else words(part)
+    written = [piece for token in part.split(".")[-2:] for piece in pieces(token) if piece in own]
+    return written + sorted(word for word in own if word.startswith("~"))
+
+
+def _spelling(own: Sequence[str], pick: int) -> str:
+    written = [word for word in own if not word.startswith("~")]
+    roles = [word[1:] for word in own if word in _QKV]
+    if pick == 0:
+        return "".join(written)
+    return roles[0] if roles else "".join(written)

@@ -1,0 +1,208 @@
+"""Match the rest from the deepest corresponding modules outwards, one class of tensors at a time.
+
+Inside a pair of corresponding modules the open tensors of one class (equal shape and kind) are paired by what they
+share, and a pair
+is accepted when the exchange test holds against every rival. Each accepted pair makes more modules correspond, so
+this runs until
+nothing changes. Refuses to accept what only the order of registration supports.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from app_loader.matching._names import (
+    leaf_role,
+    module_names,
+    numbers,
+    own_name,
+    own_words,
+    pattern,
+    plain_leaf,
+    subject,
+    words,
+)
+from app_loader.matching._state import State, TensorClass
+from app_loader.matching.exchange import Features, Pair, Verdict, judge_exchange, judge_spare_new, judge_spare_old
+
+
+def match_in_context(state: State) -> None:
+    """Accept every pair that is certain, until no more are found."""
+    while _sweep(state):
+        pass
+
+
+def _sweep(state: State) -> bool:
+    modules = state.module_map()
+    old, new = state.features(modules)
+    changed = False
+    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
+        for before, after in open_classes(state, path, modules[path]):
+            for pair, verdict in judge_class(state, before, after, old, new, path):
+                if verdict == Verdict.CERTAIN:
+                    state.accept(pair.new, pair.old, *explain(pair, old, new))
+                    changed = True
+    return changed
+
+
+def open_classes(state: State, old_path: str, new_path: str) -> list[tuple[list[str], list[str]]]:
+    """Open tensors below two corresponding modules, grouped by class; only classes that are open on both sides."""
+    groups: dict[TensorClass, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    open_old, open_new = set(state.open_old()), set(state.open_new())
+    for key in state.old.below.get(old_path, ()):
+        if key in open_old:
+            groups[state.old.class_of(key)][0].append(key)
+    for key in state.new.below.get(new_path, ()):
+        if key in open_new:
+            groups[state.new.class_of(key)][1].append(key)
+    return [pair for pair in groups.values() if pair[0] and pair[1]]
+
+
+def judge_class(
+    state: State, before: Sequence[str], after: Sequence[str], old: Features, new: Features, path: str
+) -> list[tuple[Pair, Verdict]]:
+    """Pair the open members of one class, each with the weakest verdict over the pair itself and all its rivals."""
+    pairs = _propose(before, after, old, new)
+    paired = {pair.old for pair in pairs} | {"new " + pair.new for pair in pairs}
+    spare_old = [key for key in before if key not in paired]
+    spare_new = [key for key in after if "new " + key not in paired]
+    judged = []
+    for pair in pairs:
+        verdict = _judge_alone(state, pair, path)
+        for rival in pairs:
+            if verdict == Verdict.CONTRADICTED:
+                break
+            if rival != pair:
+                verdict = min(verdict, judge_exchange(state, pair, rival, old, new))
+        for spare in spare_old:
+            verdict = min(verdict, judge_spare_old(pair, spare, old, new))
+        for spare in spare_new:
+            verdict = min(verdict, judge_spare_new(pair, spare, old, new))
+        judged.append((pair, verdict))
+    return judged
+
+
+def explain(pair: Pair, old: Features, new: Features) -> tuple[str, ...]:
+    """Say what an accepted pair shares."""
+    shared = sorted(word for word in old[pair.old] & new[pair.new] if not word.startswith(("unit=", "type:", "~")))
+    inside = [word[3:] or "the root" for word in shared if word.startswith("in=")]
+    plain = [word for word in shared if not word.startswith(("in=", "type="))]
+    said = [f"shares {', '.join(plain)}"] if plain else []
+    if inside:
+        said.append(f"both lie in {max(inside, key=len)}")
+    said.append("exchanging it with any tensor of its shape would contradict names, types, neighbours or numbers")
+    return tuple(said)
+
+
+def _propose(before: Sequence[str], after: Sequence[str], old: Features, new: Features) -> list[Pair]:
+    """Pair greedily: most shared features first, then nearest in order."""
+    scale_old, scale_new = max(len(before) - 1, 1), max(len(after) - 1, 1)
+    scored = []
+    for i, one in enumerate(before):
+        features = old[one]
+        for j, other in enumerate(after):
+            likeness = 2 * len(features & new[other]) - len(features ^ new[other])
+            scored.append((likeness, -abs(i / scale_old - j / scale_new), -i, -j))
+    scored.sort(reverse=True)
+    pairs: list[Pair] = []
+    used_old: set[int] = set()
+    used_new: set[int] = set()
+    for _, _, i, j in scored:
+        if i not in used_old and j not in used_new:
+            used_old.add(i)
+            used_new.add(j)
+            pairs.append(Pair(before[-i], after[-j]))
+            if len(pairs) == min(len(before), len(after)):
+                break
+    return pairs
+
+
+def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
+    """Judge a pair by itself: one tensor may have gone and another of its shape come."""
+    if _contested(state, pair.old, path) or _contested(state, pair.new, state.corresponding(path)):
+        return Verdict.UNDECIDED
+    if numbers(pair.old) and numbers(pair.new) and state.old.count_alike(pair.old) != state.new.count_alike(pair.new):
+        inside = state.deepest_element(pair.old)
+        if not (path == inside or path.startswith(inside + ".")):
+            return Verdict.UNDECIDED  # a list changed its length: which of its elements this is remains open
+    if not state.lists_stand(pair.old, pair.new, path):
+        return Verdict.UNDECIDED
+    roles = leaf_role(pair.old), leaf_role(pair.new)
+    if roles[0] and roles[1] and roles[0] != roles[1]:
+        return Verdict.CONTRADICTED
+    before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
+    same_unit = state.old.unit_of[pair.old] == state.new.unit_of[pair.new]
+    known_types = bool(before.module_type and after.module_type)
+    same_type = not known_types or before.module_type == after.module_type
+    if not same_type:
+        akin = bool(words(before.module_type) & words(after.module_type))
+        if len(after.shape) < 2 and not akin and plain_leaf(pair.old) and plain_leaf(pair.new):
+            return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
+        if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
+            return Verdict.ORDER_ONLY  # its shape does not show whether it was transposed
+        same_type = akin and same_unit
+    if _renumbered(state, pair):
+        return Verdict.UNDECIDED
+    about, wanted = subject(own_name(pair.old)), subject(own_name(pair.new))
+    shared = own_words(pair.old) & own_words(pair.new)
+    if shared and (about <= wanted or wanted <= about or (same_type and same_unit)):
+        return Verdict.CERTAIN
+    names = module_names(_below(pair.old, path)), module_names(_below(pair.new, state.corresponding(path)))
+    if same_type and same_unit and names[0] & names[1] and (names[0] <= names[1] or names[1] <= names[0]):
+        return Verdict.CERTAIN
+    tail_old, tail_new = subject(_below(pair.old, path)), subject(_below(pair.new, state.corresponding(path)))
+    bracket = bracketed(state, pair)
+    if same_type and same_unit and path and bracket and tail_old == tail_new:
+        return Verdict.CERTAIN
+    if same_type and same_unit:
+        return Verdict.ORDER_ONLY
+    return Verdict.ORDER_ONLY if bracket or shared else Verdict.UNDECIDED
+
+
+def _below(key: str, path: str) -> str:
+    return key[len(path) + 1 :] if path else key
+
+
+def _renumbered(state: State, pair: Pair) -> bool:
+    """Whether the last named modules differ in a number only: `fc1` and `fc2` are two things."""
+    modules = [key.split(".")[-2:-1] for key in (pair.old, pair.new)]
+    named = [own_name(key).split(".")[:1] for key in (pair.old, pair.new)]
+    if "." not in own_name(pair.old) and state.old.count_alike(pair.old) > 1 < state.new.count_alike(pair.new):
+        named = []  # a numbered leaf name among others: its rivals decide
+    return any(
+        bool(one and other) and one != other and not one[0].isdigit() and pattern(one[0]) == pattern(other[0])
+        for one, other in ((modules, named) if named else (modules,))
+    )
+
+
+def _contested(state: State, key: str, path: str) -> bool:
+    """Whether another tensor may have come to stand at this key; not so inside an element known to correspond."""
+    element = state.contested.get(key)
+    return element is not None and path != element and not path.startswith(element + ".")
+
+
+def _may_be_turned(state: State, shape: tuple[int, ...], key: str) -> bool:
+    turned = (shape[1], shape[0], *shape[2:])
+    before = state.old.by_key.get(key)
+    return (
+        turned == shape
+        or any(t.shape == turned for t in state.old.tensors)
+        or (before is not None and before.shape == turned)
+    )
+
+
+def bracketed(state: State, pair: Pair) -> bool:
+    """Whether the nearest matched tensors before and after, in order of registration, agree on both sides."""
+    agreed = 0
+    for step in (-1, 1):
+        at = state.old.rank[pair.old] + step
+        while 0 <= at < len(state.old.tensors) and state.old.tensors[at].key not in state.taken:
+            at += step
+        if not 0 <= at < len(state.old.tensors):
+            continue
+        target = state.taken[state.old.tensors[at].key]
+        if (state.new.rank[target] - state.new.rank[pair.new]) * step <= 0:
+            return False
+        agreed += 1
+    return agreed > 0

@@ -1,0 +1,135 @@
+"""Accept equal keys - where nothing says that an equal key may mean another tensor.
+
+An equal key is a hint, not a proof. It is refused when the numbered siblings at any position of the key changed
+(`layers.1` may be what
+was `layers.0`), when its module became another one beside other shapes, when a square matrix changed its module type
+(it may have been
+transposed), or when same-shaped neighbours were renamed across it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from app_loader.matching._names import numbers, parents, pattern, prefix_through, with_number
+from app_loader.matching._state import Side, State
+
+
+def match_exact(state: State) -> None:
+    """Accept every equal key with equal shape that no guard refuses; the refused are marked as contested."""
+    orientation = _orientation(state)
+    crossed = _crossed(state)
+    siblings: dict[tuple[object, ...], bool] = {}
+    for tensor in state.new.tensors:
+        key = tensor.key
+        before = state.old.by_key.get(key)
+        if before is None or before.shape != tensor.shape:
+            continue
+        refused, contested, element = None, True, key
+        if key in crossed:
+            refused = "same-shaped neighbours were renamed across this key"
+        elif (moved := _first_moved(state, key, siblings)) is not None:
+            element = prefix_through(key, moved)
+            refused = "the numbered siblings of this key changed, so an equal key may mean another tensor"
+        elif (grown := _first_resized_list(state, key)) is not None:
+            element = grown
+            refused = "a list of modules around this key changed its length, so an equal key may mean another tensor"
+        elif (
+            key.split(".")[-2:-1] and key.split(".")[-2].isdigit() and state.old.unit_of[key] != state.new.unit_of[key]
+        ):
+            contested = False
+            refused = "the numbered module at this key has other shapes beside it"
+        elif before.module_type and tensor.module_type and before.module_type != tensor.module_type:
+            if state.old.unit_of[key] != state.new.unit_of[key]:
+                contested = False
+                refused = "another module type with other shapes beside it now stands at this key"
+            elif _square(tensor.shape) and not orientation.get((before.module_type, tensor.module_type)):
+                refused = "the module type changed and a square matrix does not show whether it was transposed"
+        if refused:
+            if contested:
+                state.contested[key] = element
+            state.evidence[key] = (refused,)
+        else:
+            state.accept(key, key, "equal key, shape and kind; its numbered siblings are unchanged")
+
+
+def _square(shape: tuple[int, ...]) -> bool:
+    return len(shape) >= 2 and shape[0] == shape[1] and shape[0] > 1
+
+
+def _orientation(state: State) -> dict[tuple[str, str], bool]:
+    """Per change of module type: True when oblong matrices kept their orientation and none was turned."""
+    kept: dict[tuple[str, str], bool] = {}
+    for tensor in state.new.tensors:
+        before = state.old.by_key.get(tensor.key)
+        if before is None or len(tensor.shape) < 2 or _square(tensor.shape):
+            continue
+        change = (before.module_type, tensor.module_type)
+        if before.shape == tensor.shape:
+            kept.setdefault(change, True)
+        elif before.shape == (tensor.shape[1], tensor.shape[0], *tensor.shape[2:]):
+            kept[change] = False
+    return kept
+
+
+def _first_moved(state: State, key: str, known: dict[tuple[object, ...], bool]) -> int | None:
+    """Position of the first number of a key whose siblings changed."""
+    for position in range(len(numbers(key))):
+        if not _siblings_stand(state, key, position, known):
+            return position
+    return None
+
+
+def _first_resized_list(state: State, key: str) -> str | None:
+    """The outermost element above a key whose list has another number of elements of its kind."""
+    lengths, akin = zip(state.old.list_sizes(key), state.new.list_sizes(key), strict=True)
+    if lengths[0] != lengths[1] and akin[0] != akin[1]:
+        return next(path for path in reversed(parents(key)) if path.rpartition(".")[2].isdigit())
+    owner = parents(key)[0]
+    if owner.rpartition(".")[2].isdigit() and state.old.count_alike(key) != state.new.count_alike(key):
+        return owner
+    return None
+
+
+def _siblings_stand(state: State, key: str, position: int, known: dict[tuple[object, ...], bool]) -> bool:
+    """Whether the keys like `key` but for one number are the same on both sides, among modules of its shapes."""
+    old_class = (state.old.class_of(key), state.old.unit_of[key])
+    new_class = (state.new.class_of(key), state.new.unit_of[key])
+    cell = (with_number(key, position, "#"), position, old_class, new_class)
+    if cell not in known:
+        known[cell] = _alike(state.old, key, position, old_class) == _alike(state.new, key, position, new_class)
+    return known[cell]
+
+
+def _alike(side: Side, key: str, position: int, wanted: object) -> set[int]:
+    want = numbers(key)
+    found = set()
+    for other in side.by_pattern.get(pattern(key), ()):
+        if (side.class_of(other), side.unit_of[other]) != wanted:
+            continue
+        have = numbers(other)
+        if have[:position] == want[:position] and have[position + 1 :] == want[position + 1 :]:
+            found.add(have[position])
+    return found
+
+
+def _crossed(state: State) -> set[str]:
+    """Equal keys whose place among same-shaped neighbours moved while a neighbour went and another came."""
+    found: set[str] = set()
+    groups: dict[tuple[str, object, str], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for slot, side in enumerate((state.old, state.new)):
+        for tensor in side.tensors:
+            path, _, leaf = tensor.key.rpartition(".")
+            groups[(path.rpartition(".")[0], side.class_of(tensor.key), leaf)][slot].append(tensor.key)
+            groups[(path, side.class_of(tensor.key), "")][slot].append(tensor.key)
+    for before, after in groups.values():
+        gone, come = set(before) - set(after), set(after) - set(before)
+        if not gone or not come:
+            continue
+        for key in set(before) & set(after):
+            if len(before) == len(after) and before.index(key) == after.index(key):
+                continue
+            if len(before) != len(after):
+                continue
+            found.add(key)
+    return found

@@ -1,0 +1,61 @@
+"""Match the tensors of an old checkpoint to those that new code expects, from the two signatures alone.
+
+Phases: equal keys under guard (`exact`), then the rest from corresponding modules outwards (`context`), then tensors
+made of several or
+turned (`composite`); what stays open is suggested or abstained from. A wrong automatic match is worse than any number
+of open ones: every
+`auto` needs evidence that tells it from every tensor of its shape, and order of registration is never enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app_loader.matching._state import Side, State
+from app_loader.matching.composite import match_composites
+from app_loader.matching.context import match_in_context
+from app_loader.matching.exact import match_exact
+from app_loader.matching.signature import Match, TensorInfo
+from app_loader.matching.suggest import suggest_rest
+
+
+def match_tensors(
+    old: Sequence[TensorInfo],
+    new: Sequence[TensorInfo],
+    *,
+    tied_old: Sequence[Sequence[str]] = (),
+    tied_new: Sequence[Sequence[str]] = (),
+) -> list[Match]:
+    """Match every new tensor to its source in the old checkpoint, or abstain.
+
+    Args:
+        old: Signature of the checkpoint.
+        new: Signature of the new code, for example of a policy built on the `meta` device.
+        tied_old: Groups of old keys that share one tensor.
+        tied_new: Groups of new keys that share one tensor.
+
+    Returns:
+        One match per new tensor, in the order of `new`.
+    """
+    state = State(Side(old, tied_old), Side(new, tied_new))
+    match_exact(state)
+    match_in_context(state)
+    suggested = match_composites(state)
+    found = {match.new: match for match in suggest_rest(state)}
+    found.update({match.new: match for match in suggested if found[match.new].confidence == "abstain"})
+    found.update(state.composites)
+    for key, source in state.source.items():
+        same_dtype = not state.new.by_key[key].dtype or not state.old.by_key[source].dtype
+        same_dtype = same_dtype or state.new.by_key[key].dtype == state.old.by_key[source].dtype
+        evidence = state.evidence[key]
+        if not same_dtype:
+            evidence = (f"dtype {state.old.by_key[source].dtype} -> {state.new.by_key[key].dtype}", *evidence)
+        found[key] = Match(new=key, old=source, confidence="auto" if same_dtype else "suggest", evidence=evidence)
+    for key, mates in state.new.tied_with.items():
+        head = next((mate for mate in mates if mate in state.source), None)
+        if key not in state.source and head is not None:
+            source = state.source[head]
+            found[key] = Match(
+                new=key, old=source, confidence=found[head].confidence, evidence=(f"shares one tensor with {head}",)
+            )
+    return [found[tensor.key] for tensor in new]

@@ -1,0 +1,47 @@
+"""Say something useful about what stays open: a suggestion where one pairing is ahead, candidates where none is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from app_loader.matching._state import State
+from app_loader.matching.context import judge_class, open_classes
+from app_loader.matching.exchange import Pair, Verdict
+from app_loader.matching.signature import Match
+
+
+def suggest_rest(state: State) -> list[Match]:
+    """Suggest or abstain for every open new tensor."""
+    modules = state.module_map()
+    old, new = state.features(modules)
+    best: dict[str, tuple[Verdict, Pair]] = {}
+    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
+        for before, after in open_classes(state, path, modules[path]):
+            for pair, verdict in judge_class(state, before, after, old, new, path):
+                if pair.new not in best and verdict >= Verdict.ORDER_ONLY:
+                    best[pair.new] = (verdict, pair)
+    taken: dict[str, int] = defaultdict(int)
+    for _, pair in best.values():
+        taken[pair.old] += 1
+    by_class: dict[object, list[str]] = defaultdict(list)
+    for key in state.open_old():
+        by_class[state.old.class_of(key)].append(key)
+    found = []
+    for key in state.open_new():
+        candidates = tuple(by_class.get(state.new.class_of(key), ())[:8])
+        said = state.evidence.get(key, ())
+        if key in best and taken[best[key][1].old] == 1:
+            found.append(
+                Match(
+                    new=key,
+                    old=best[key][1].old,
+                    confidence="suggest",
+                    evidence=(*said, "order of registration agrees, but nothing else tells it from its rivals"),
+                    candidates=candidates,
+                )
+            )
+            continue
+        if not candidates:
+            said = (*said, f"no open old tensor has shape {list(state.new.by_key[key].shape)}")
+        found.append(Match(new=key, old=None, confidence="abstain", evidence=said, candidates=candidates))
+    return found
