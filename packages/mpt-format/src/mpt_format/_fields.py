@@ -68,7 +68,7 @@ class Fields:
 
     def integer(self, key: str, *, minimum: int | None = None) -> int:
         value = self._get(key)
-        if type(value) is int and (minimum is None or value >= minimum):
+        if type(value) is int and is_narrow(value) and (minimum is None or value >= minimum):
             return value
         expected = "an integer" if minimum is None else f"an integer of at least {minimum}"
         self.problem(key, f"is {_show(value)}, expected {expected}")
@@ -139,7 +139,13 @@ class Fields:
     def table(self, key: str, parse: Callable[[Fields], T]) -> dict[str, T]:
         return self.named_table(key, lambda _, entry: parse(entry))
 
-    def named_table(self, key: str, parse: Callable[[str, Fields], T]) -> dict[str, T]:
+    def named_table(
+        self,
+        key: str,
+        parse: Callable[[str, Fields], T],
+        find_plain: Callable[[str, Json], T | None] = lambda name, entry: None,
+    ) -> dict[str, T]:
+        """Return the records of an object by name; `find_plain` is tried first, a fast way for sound entries."""
         value = self._get(key)
         if value is None:
             return {}
@@ -148,8 +154,12 @@ class Fields:
             return {}
         result: dict[str, T] = {}
         for name, entry in value.items():
-            if len(name) > MAX_NAME_CHARACTERS or _CONTROL.search(name):
+            if len(name) > MAX_NAME_CHARACTERS or not (name.isprintable() or _CONTROL.search(name) is None):
                 self.problem(f"{key}[{name[:40]!r}]", "is not a name: control characters or too long")
+                continue
+            plain = find_plain(name, entry)
+            if plain is not None:
+                result[name] = plain
                 continue
             result[name] = parse(name, self._inner(entry, f"{self._where}{key}[{name!r:.120}]."))
         return result
@@ -169,6 +179,16 @@ class Fields:
 
     def _inner(self, value: Json, where: str) -> Fields:
         return Fields(value, where, self._problems, keeps_unknown=self.keeps_unknown)
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether the text is a sha256 in lower-case hex."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def is_narrow(value: int) -> bool:
+    """Tell whether an integer fits into 64 bits, signed."""
+    return -(1 << 63) <= value < 1 << 63
 
 
 def _show(value: Json) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mpt_format import format as layout
 from mpt_format.byte_source import ByteSource, LocalSource
+from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import (
     ArchiveError,
     ArchiveProblem,
@@ -28,7 +29,7 @@ from mpt_format.errors import (
 from mpt_format.manifest import Manifest, parse_manifest
 from mpt_format.records import AliasRecord, MemberRecord, TensorRecord
 from mpt_format.strict_json import Json, parse_json
-from mpt_format.tensor_header import LENGTH, TensorSlot, parse_header_length, parse_tensor_header
+from mpt_format.tensor_header import LENGTH, BufferLayout, TensorSlot, parse_header_length, parse_tensor_header
 from mpt_format.zip_layout import ZipMember, read_zip_layout
 
 if TYPE_CHECKING:
@@ -193,30 +194,47 @@ class Archive:
         return self.manifest.aliases
 
     @cached_property
-    def _weights(self) -> tuple[int, dict[str, TensorSlot]]:
-        """Where the tensor buffer begins in the file, and the slots, agreed with the manifest."""
+    def weights_layout(self) -> tuple[int, Mapping[str, int]]:
+        """Where the tensor buffer begins in the file, and where each stored tensor begins in it, in buffer order.
+
+        The manifest determines the header of the weights to the byte; this compares the two.
+
+        Raises:
+            CorruptArchiveError, MalformedDocumentError: the header is damaged or contradicts the manifest.
+        """
         member = self.members.get(layout.WEIGHTS)
         if member is None:
             return 0, {}
-        offset, header, slots = self._read_slots(layout.WEIGHTS, member)
-        record = self.manifest.members[layout.WEIGHTS]
-        if hashlib.sha256(header).hexdigest() != record.header_sha256:
-            raise self._corrupt(layout.WEIGHTS, "has a header that differs from the digest in the manifest")
-        problems = [
+        records = self.manifest.tensors.values()
+        expected = self._located(BufferLayout, ((record.name, record.dtype, record.shape) for record in records))
+        size = len(expected.header)
+        if member.size_bytes == expected.size_bytes:
+            header = self._source.read_at(member.offset, size)
+            if header == expected.header:
+                return member.offset + size, expected.starts
+        raise CorruptArchiveError(self.path, self._header_problems(member))
+
+    def _header_problems(self, member: ZipMember) -> list[ArchiveProblem]:
+        """Say how the header of the weights differs from what the manifest asks for.
+
+        Raises:
+            MalformedDocumentError: it is not even a tensor header.
+        """
+        slots = self._read_slots(layout.WEIGHTS, member)
+        return [
             ArchiveProblem(where=f"{layout.WEIGHTS}: {name!r:.120}", message=message)
             for name, message in _differences(self.manifest.tensors, slots)
-        ]
-        if problems:
-            raise CorruptArchiveError(self.path, problems)
-        return offset, slots
+        ] or [ArchiveProblem(where=f"{layout.WEIGHTS} header", message="is not the text that the manifest determines")]
 
-    def _read_slots(self, name: str, member: ZipMember) -> tuple[int, bytes, dict[str, TensorSlot]]:
+    def _read_slots(self, name: str, member: ZipMember) -> dict[str, TensorSlot]:
         prefix = self._source.read_at(member.offset, min(LENGTH.size, member.size_bytes))
         length = self._located(parse_header_length, prefix, member_bytes=member.size_bytes, subject=name)
         text = self._source.read_at(member.offset + LENGTH.size, length)
         start = LENGTH.size + length
-        slots = self._located(parse_tensor_header, text, buffer_bytes=member.size_bytes - start, subject=name)
-        return member.offset + start, prefix + text, slots
+        slots: dict[str, TensorSlot] = self._located(
+            parse_tensor_header, text, buffer_bytes=member.size_bytes - start, subject=name
+        )
+        return slots
 
     def read_tensor_bytes(self, name: str) -> bytes:
         """Return the bytes of one stored tensor, row-major and little-endian, without torch.
@@ -226,9 +244,9 @@ class Archive:
             CorruptArchiveError: the bytes differ from the manifest's digest.
         """
         record = self.manifest.tensors[name]
-        offset, slots = self._weights
-        slot = slots[name]
-        data = self._source.read_at(offset + slot.start, slot.stop - slot.start)
+        offset, starts = self.weights_layout
+        size = find_size_bytes(record.dtype, record.shape)
+        data = self._source.read_at(offset + starts[name], size or 0)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise self._corrupt(f"{layout.WEIGHTS}: {name!r:.120}", "differs from the digest in the manifest")
         return data
@@ -255,25 +273,31 @@ class Archive:
         """
         from mpt_format import torch_views
 
-        offset, slots = self._weights
-        names = [name for name in (*self.tensors, *self.aliases) if name.startswith(prefix)]
-        if prefix and not names:
-            raise TensorMismatchError(
-                self.path, [ArchiveProblem(where=f"prefix {prefix!r:.80}", message="no key begins with it")]
-            )
-        aliases = [self.aliases[name] for name in names if name in self.aliases]
-        wanted = dict.fromkeys([*(name for name in names if name in slots), *(alias.canonical for alias in aliases)])
-        if not wanted:
+        offset, starts = self.weights_layout
+        records, aliases = self.tensors, self.aliases
+        if prefix:
+            names = {name for name in (*records, *aliases) if name.startswith(prefix)}
+            if not names:
+                problem = ArchiveProblem(where=f"prefix {prefix!r:.80}", message="no key begins with it")
+                raise TensorMismatchError(self.path, [problem])
+            aliases = {name: alias for name, alias in aliases.items() if name in names}
+            names.update(alias.canonical for alias in aliases.values())
+            records = {name: record for name, record in records.items() if name in names}
+        if not records:
             return {}
-        # views are checked against torch's dtypes together with the stored tensors they show
-        tensors = torch_views.view_tensors(self._map(), offset, {name: slots[name] for name in wanted}, path=self.path)
-        for name in tensors:
-            tensors[name] = torch_views.restore_layout(tensors[name], self.tensors[name])
-        torch_views.add_aliases(tensors, aliases)
-        shown = {name: tensors[name] for name in names if self._is_key(name)}
+        tensors = torch_views.view_tensors(
+            self._source.map_private(),
+            ((name, record.dtype, record.shape, offset + starts[name]) for name, record in records.items()),
+            path=self.path,
+        )
+        torch_views.restore_layouts(tensors, records.values())
+        torch_views.add_aliases(tensors, aliases.values())
+        for name, record in records.items():
+            if record.kind == "storage" or not name.startswith(prefix):
+                del tensors[name]
         if str(device) == "cpu" and dtype is None:
-            return shown
-        return torch_views.move_tensors(shown, device=device, dtype=dtype)
+            return tensors
+        return torch_views.move_tensors(tensors, device=device, dtype=dtype)
 
     def read_state_dict(
         self, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
@@ -310,7 +334,9 @@ class Archive:
         start = LENGTH.size + length
         text = bytes(data[LENGTH.size : start])
         slots = self._located(parse_tensor_header, text, buffer_bytes=len(data) - start, subject=name)
-        return torch_views.view_tensors(data, start, slots, path=self.path)
+        return torch_views.view_tensors(
+            data, ((key, slot.dtype, slot.shape, start + slot.start) for key, slot in slots.items()), path=self.path
+        )
 
     def verify(self, level: VerifyLevel = "structure") -> None:
         """Check the archive.
@@ -326,14 +352,6 @@ class Archive:
 
         check_archive(self, level)
 
-    def check_weights_header(self) -> tuple[int, dict[str, TensorSlot]]:
-        """Return where the tensor buffer begins in the file and which bytes of it are which tensor.
-
-        Raises:
-            CorruptArchiveError, MalformedDocumentError: the header is damaged or contradicts the manifest.
-        """
-        return self._weights
-
     def check_tensor_member_header(self, name: str) -> dict[str, TensorSlot]:
         """Return the slots of a safetensors member other than the weights, from its header alone.
 
@@ -341,7 +359,7 @@ class Archive:
             KeyError: no such member.
             MalformedDocumentError: not a tensor header.
         """
-        return self._read_slots(name, self.members[name])[2]
+        return self._read_slots(name, self.members[name])
 
     def read_pieces(self, offset: int, size_bytes: int, piece_bytes: int) -> Iterator[bytes]:
         """Yield a range of the file in pieces.
@@ -384,13 +402,6 @@ class Archive:
         if not isinstance(value, dict):
             raise ManifestError(self.path, [ArchiveProblem(where=name, message="is not an object")])
         return value
-
-    def _is_key(self, name: str) -> bool:
-        record = self.tensors.get(name)
-        return record is None or record.kind != "storage"
-
-    def _map(self) -> Any:
-        return self._source.map_private()
 
     def _corrupt(self, where: str, message: str) -> CorruptArchiveError:
         return CorruptArchiveError(self.path, [ArchiveProblem(where=where, message=message)])
@@ -435,8 +446,6 @@ def _member_problems(members: Mapping[str, ZipMember], manifest: Manifest) -> li
             problem(name, "is not in the manifest")
         elif record.size_bytes != members[name].size_bytes:
             problem(name, f"has {members[name].size_bytes} bytes, the manifest says {record.size_bytes}")
-        elif (record.header_sha256 is not None) != (name == layout.WEIGHTS):
-            problem(name, "has the wrong sort of digest in the manifest")
     for name in manifest.members:
         if name not in members:
             problem(name, "is in the manifest and not in the container")

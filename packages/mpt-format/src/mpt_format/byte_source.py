@@ -62,15 +62,6 @@ class LocalSource:
             raise _not_found(self.name, f"is {kind}, not a regular file")
         self.size_bytes = status.st_size
 
-    @classmethod
-    def of_descriptor(cls, fd: int, name: str) -> LocalSource:
-        """Read a regular file that is open already; the descriptor stays the caller's."""
-        source = cls.__new__(cls)
-        source.name = name
-        source._fd = os.dup(fd)
-        source.size_bytes = os.fstat(fd).st_size
-        return source
-
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return exactly that many bytes; see `ByteSource.read_at`."""
         parts: list[bytes] = []

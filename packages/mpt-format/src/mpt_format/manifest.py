@@ -10,16 +10,18 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mpt_format._fields import Fields
+from mpt_format._fields import Fields, is_digest, is_narrow
 from mpt_format.dtypes import BITS, find_size_bytes
 from mpt_format.errors import ArchiveProblem, ManifestError, UnsupportedVersionError
 from mpt_format.format import (
     FORMAT,
     MANIFEST,
+    MAX_DIMENSIONS,
     MAX_MANIFEST_BYTES,
     MAX_NAME_CHARACTERS,
     MIN_READER,
     REVISION,
+    WEIGHTS,
 )
 from mpt_format.records import (
     AliasRecord,
@@ -34,6 +36,7 @@ from mpt_format.strict_json import Json, format_json, parse_json
 
 _TENSOR_KINDS = ("parameter", "buffer", "extra_state", "storage")
 _SOURCES = ("author", "default")
+_PLAIN_TENSOR = {"dtype", "shape", "kind", "sha256"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ def parse_manifest(data: bytes, *, path: str | None = None) -> Manifest:
         UnsupportedVersionError: a newer reader is needed.
         ManifestError: fields are missing or wrong; with every problem found.
     """
-    document = parse_json(data, subject=MANIFEST, max_bytes=MAX_MANIFEST_BYTES, max_depth=None)
+    document = parse_json(data, subject=MANIFEST, max_bytes=MAX_MANIFEST_BYTES, is_table=True)
     problems: list[ArchiveProblem] = []
     top = Fields(document, f"{MANIFEST}: ", problems)
     format_number = top.integer("format", minimum=1)
@@ -115,7 +118,7 @@ def parse_manifest(data: bytes, *, path: str | None = None) -> Manifest:
     top.keeps_unknown = format_number > FORMAT or revision > REVISION
     if min_reader > format_number:
         top.problem("min_reader", f"is {min_reader}, above format {format_number}")
-    modules = top.table("modules", _module)
+    modules = top.named_table("modules", lambda _, entry: _module(entry), _find_plain_module)
     manifest = Manifest(
         format=format_number,
         revision=revision,
@@ -129,7 +132,7 @@ def parse_manifest(data: bytes, *, path: str | None = None) -> Manifest:
         modules=modules,
         tensors=_tensors(top, modules),
         aliases=top.named_table("aliases", _alias),
-        members=top.table("members", _member),
+        members=top.named_table("members", _member),
         witness=top.optional_mapping("witness"),
         training=top.optional_mapping("training"),
         lineage=top.optional_mapping("lineage"),
@@ -156,7 +159,34 @@ def _tensors(top: Fields, modules: Mapping[str, ModuleRecord]) -> dict[str, Tens
             extra=entry.rest(),
         )
 
-    return top.named_table("tensors", parse)
+    def find_plain(name: str, entry: Json) -> TensorRecord | None:
+        if type(entry) is not dict or entry.keys() != _PLAIN_TENSOR:
+            return None
+        dtype, shape, kind, sha256 = entry["dtype"], entry["shape"], entry["kind"], entry["sha256"]
+        if not (
+            type(dtype) is type(kind) is type(sha256) is str
+            and dtype in BITS
+            and kind in _TENSOR_KINDS
+            and type(shape) is list
+            and len(shape) <= MAX_DIMENSIONS
+            and is_digest(sha256)
+        ):
+            return None
+        for length in shape:
+            if type(length) is not int or not 0 <= length < 1 << 63:
+                return None
+        owner = modules.get(name.rpartition(".")[0])
+        return TensorRecord(
+            name=name,
+            dtype=dtype,
+            shape=tuple(shape),  # type: ignore[arg-type]
+            kind=kind,  # type: ignore[arg-type]
+            sha256=sha256,
+            module_type=owner.type if owner else None,
+            module_version=owner.version if owner else None,
+        )
+
+    return top.named_table("tensors", parse, find_plain)
 
 
 def _code(entry: Fields) -> CodeRecord:
@@ -192,16 +222,20 @@ def _module(entry: Fields) -> ModuleRecord:
     return ModuleRecord(type=entry.text("type"), version=entry.optional_integer("version"), extra=entry.rest())
 
 
-def _member(entry: Fields) -> MemberRecord:
-    record = MemberRecord(
+def _find_plain_module(name: str, entry: Json) -> ModuleRecord | None:
+    if type(entry) is dict and len(entry) == 2:
+        kind, version = entry.get("type"), entry.get("version")
+        if type(kind) is str and kind.isprintable() and kind and type(version) is int and is_narrow(version):
+            return ModuleRecord(type=kind, version=version)
+    return None
+
+
+def _member(name: str, entry: Fields) -> MemberRecord:
+    return MemberRecord(
         size_bytes=entry.integer("size_bytes", minimum=0),
-        sha256=entry.optional_digest("sha256"),
-        header_sha256=entry.optional_digest("header_sha256"),
+        sha256=None if name == WEIGHTS else entry.digest("sha256"),
         extra=entry.rest(),
     )
-    if (record.sha256 is None) == (record.header_sha256 is None):
-        entry.problem("sha256", "is needed, or header_sha256 for the weights, and never both")
-    return record
 
 
 def _alias(name: str, entry: Fields) -> AliasRecord:

@@ -1,36 +1,40 @@
 """An archive as a plain folder, and back: the same members as files, the same bytes again.
 
-Packing trusts nothing in the folder: sizes and digests of the manifest are made anew from the files, so a member may be
-edited by hand. What was not touched gives the bytes of the archive it came from.
+Packing trusts no size and no digest in the folder: the archive is written anew from what the files hold, so a member
+may be edited by hand or by another tool. What was not touched gives the bytes of the archive it came from.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_format import format as layout
 from mpt_format.archive import Archive, open_archive
-from mpt_format.byte_source import LocalSource
-from mpt_format.digesting import crc32_of
-from mpt_format.errors import ArchiveError, ArchiveNotFoundError, ArchiveProblem, ArchiveWriteError, UnsafeArchiveError
+from mpt_format.content import ArchiveContent
+from mpt_format.errors import (
+    ArchiveError,
+    ArchiveNotFoundError,
+    ArchiveProblem,
+    ArchiveWriteError,
+    MalformedDocumentError,
+    UnsafeArchiveError,
+    UnsupportedVersionError,
+)
 from mpt_format.manifest import Manifest, parse_manifest
-from mpt_format.records import ArchitectureRecord, MemberRecord
-from mpt_format.strict_yaml import parse_yaml
-from mpt_format.tensor_header import LENGTH, TensorSlot, parse_header_length, parse_tensor_header
-from mpt_format.writer import WrittenArchive, replacing_file
-from mpt_format.zip_writer import ZipWriter
-
-_PIECE_BYTES = 8 << 20
+from mpt_format.module_state import ModuleState, StoredTensor
+from mpt_format.payload import PIECE_BYTES
+from mpt_format.strict_json import Json, parse_json
+from mpt_format.tensor_header import LENGTH, parse_header_length, parse_tensor_header
+from mpt_format.writer import WrittenArchive, write_archive
 
 
 def unpack_archive(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
-    """Write an archive's members as files; every digest is compared on the way.
+    """Write an archive's members as files; every digest is compared first.
 
     Args:
         path: the archive.
@@ -46,7 +50,7 @@ def unpack_archive(path: str | os.PathLike[str], folder: str | os.PathLike[str])
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             if target.exists():
-                raise FileExistsError(17, "the folder exists already; nothing is overwritten")
+                raise FileExistsError(17, "exists already; nothing is overwritten")
             temporary.mkdir(parents=True)
             _unpack_members(archive, temporary)
             temporary.rename(target)
@@ -65,38 +69,45 @@ def pack_folder(folder: str | os.PathLike[str], path: str | os.PathLike[str]) ->
     Raises:
         ArchiveNotFoundError: no such folder, or no manifest in it.
         UnsafeArchiveError: something in it is no member: other names, links, special files.
+        UnsupportedVersionError: the manifest was written by a newer format or revision.
         ArchiveError or ManifestError: a member is malformed.
+        UnstorableStateError: the members contradict each other.
         ArchiveWriteError: the file system refused.
     """
     root = Path(folder)
     files = _find_files(root)
     manifest = parse_manifest(_read_file(files[layout.MANIFEST], layout.MAX_MANIFEST_BYTES), path=str(folder))
-    scanned = {name: _scan(file, name) for name, file in files.items() if name != layout.MANIFEST}
-    manifest = _refreshed(manifest, scanned, files)
-    target = Path(path)
-    with replacing_file(target) as fd:
-        writer = ZipWriter(fd)
-        text = manifest.to_json()
-        writer.begin_member(layout.MANIFEST, len(text))
-        writer.write(text)
-        writer.end_member(crc32_of(text))
-        for name, member in scanned.items():
-            writer.begin_member(name, member.record.size_bytes)
-            for piece in _pieces(files[name]):
-                writer.write(piece)
-            writer.end_member(member.crc32)
-        size = writer.finish()
-        with Archive(LocalSource.of_descriptor(fd, str(folder))) as packed:
-            packed.verify("quick")  # what the folder holds together is judged before it takes the target's place
-    return WrittenArchive(path=target, size_bytes=size, content_digest=manifest.content_digest, manifest=manifest)
+    if (manifest.format, manifest.revision) > (layout.FORMAT, layout.REVISION):
+        raise UnsupportedVersionError(str(folder), manifest.format, layout.FORMAT)
+    return write_archive(path, _content(manifest, files))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scanned:
-    record: MemberRecord
-    crc32: int
-    slots: dict[str, TensorSlot]
-    digests: dict[str, str]
+class FilePayload:
+    """A tensor whose bytes lie in a file.
+
+    Attributes:
+        dtype: the format's name.
+        shape: lengths in elements.
+        path: the file.
+        offset: first byte.
+        size_bytes: bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    offset: int
+    size_bytes: int
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the bytes in pieces."""
+        left = self.size_bytes
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            while left and (piece := stream.read(min(left, PIECE_BYTES))):
+                yield memoryview(piece)
+                left -= len(piece)
 
 
 def _unpack_members(archive: Archive, folder: Path) -> None:
@@ -104,7 +115,7 @@ def _unpack_members(archive: Archive, folder: Path) -> None:
         file = folder / name  # names were judged: the archive's alphabet, at most one folder
         file.parent.mkdir(exist_ok=True)
         with file.open("xb") as stream:
-            for piece in archive.read_pieces(member.offset, member.size_bytes, _PIECE_BYTES):
+            for piece in archive.read_pieces(member.offset, member.size_bytes, PIECE_BYTES):
                 stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
@@ -128,81 +139,100 @@ def _find_files(root: Path) -> dict[str, Path]:
         files[name] = file
     if problems:
         raise UnsafeArchiveError(str(root), problems)
-    return dict(sorted(files.items(), key=lambda item: layout.member_rank(item[0])))
+    return files
 
 
-def _scan(file: Path, name: str) -> _Scanned:
-    """Digest a file in one pass; the weights section by section."""
-    size = file.stat().st_size
-    sections: list[tuple[str, int]] = [("", size)]
-    slots: dict[str, TensorSlot] = {}
-    if name.endswith(".safetensors"):
-        with file.open("rb") as stream:
-            length = parse_header_length(stream.read(LENGTH.size), member_bytes=size, subject=name)
-            start = LENGTH.size + length
-            slots = parse_tensor_header(stream.read(length), buffer_bytes=size - start, subject=name)
-        if name == layout.WEIGHTS:
-            sections = [("", start), *((tensor, slot.stop - slot.start) for tensor, slot in slots.items())]
-    checksum = 0
-    digests: dict[str, str] = {}
-    with file.open("rb") as stream:
-        for section, left in sections:
-            digest = hashlib.sha256()
-            while left and (piece := stream.read(min(left, _PIECE_BYTES))):
-                digest.update(piece)
-                checksum = crc32_of(piece, checksum)
-                left -= len(piece)
-            digests[section] = digest.hexdigest()
-    own = digests.pop("")
-    is_weights = name == layout.WEIGHTS
-    record = (
-        MemberRecord(size_bytes=size, header_sha256=own) if is_weights else MemberRecord(size_bytes=size, sha256=own)
+def _content(manifest: Manifest, files: Mapping[str, Path]) -> ArchiveContent:
+    def text(name: str) -> str | None:
+        return _read_file(files[name], layout.MAX_DOCUMENT_BYTES).decode("utf-8") if name in files else None
+
+    def document(name: str) -> dict[str, Json] | None:
+        value = _document(files, name)
+        if value is not None and not isinstance(value, dict):
+            raise MalformedDocumentError(None, [ArchiveProblem(where=name, message="is not an object")])
+        return value
+
+    trainer = [name.removeprefix("trainer/") for name in files if name.startswith("trainer/")]
+    try:
+        architecture, readme, pylock = text(layout.ARCHITECTURE), text(layout.README), text(layout.PYLOCK)
+    except UnicodeDecodeError as error:
+        raise MalformedDocumentError(None, [ArchiveProblem(where="text member", message=str(error))]) from None
+    diff = files.get(layout.SOURCE_DIFF)
+    return ArchiveContent(
+        state=_state(manifest, files, document(layout.EXTRA_STATE) or {}),
+        architecture=architecture,
+        config_sources=manifest.architecture.config_sources if manifest.architecture else {},
+        game_rules=document(layout.GAME_RULES),
+        code=manifest.code,
+        requires=manifest.requires,
+        environment=manifest.environment,
+        migration=manifest.migration,
+        witness=_payloads(files[layout.WITNESS], layout.WITNESS) if layout.WITNESS in files else None,
+        witness_spec=manifest.witness if layout.WITNESS in files else None,
+        training=manifest.training,
+        lineage=manifest.lineage,
+        source_diff=_read_file(diff, layout.MAX_DOCUMENT_BYTES) if diff else None,
+        pylock=pylock,
+        training_document=document(layout.TRAINING),
+        readme=readme,
+        trainer_tensors={
+            name.removesuffix(".safetensors"): _payloads(files[f"trainer/{name}"], name)
+            for name in trainer
+            if name.endswith(".safetensors")
+        },
+        trainer_documents={
+            name.removesuffix(".json"): _document(files, f"trainer/{name}")
+            for name in trainer
+            if name.endswith(".json")
+        },
+        created=manifest.created,
     )
-    return _Scanned(record=record, crc32=checksum, slots=slots, digests=digests)
 
 
-def _refreshed(manifest: Manifest, scanned: dict[str, _Scanned], files: dict[str, Path]) -> Manifest:
-    """Return the manifest with the sizes, digests, shapes and dtypes of the files."""
-    problems: list[ArchiveProblem] = []
-    weights = scanned.get(layout.WEIGHTS)
-    slots, digests = (weights.slots, weights.digests) if weights else ({}, {})
-    for name in manifest.tensors.keys() ^ slots.keys():
-        message = f"is in only one of {layout.MANIFEST} and {layout.WEIGHTS}"
-        problems.append(ArchiveProblem(where=f"tensor {name!r:.120}", message=message))
+def _state(manifest: Manifest, files: Mapping[str, Path], extra_state: Mapping[str, Json]) -> ModuleState:
+    weights = _payloads(files[layout.WEIGHTS], layout.WEIGHTS) if layout.WEIGHTS in files else {}
+    problems = [
+        ArchiveProblem(where=f"tensor {name!r:.120}", message="is in only one of manifest.json and weights.safetensors")
+        for name in manifest.tensors.keys() ^ weights.keys()
+    ]
     if problems:
         raise UnsafeArchiveError(None, problems)
-    architecture = manifest.architecture
-    if layout.ARCHITECTURE in files:
-        data = _read_file(files[layout.ARCHITECTURE], layout.MAX_ARCHITECTURE_BYTES)
-        document = parse_yaml(data, subject=layout.ARCHITECTURE)
-        kind, version = (
-            (document.get("kind"), document.get("schema_version")) if isinstance(document, dict) else ("", 0)
-        )
-        if isinstance(kind, str) and type(version) is int:
-            old = architecture or ArchitectureRecord(kind=kind, schema_version=version)
-            architecture = replace(old, kind=kind, schema_version=version)
-    else:
-        architecture = None
-    refreshed = replace(
-        manifest,
-        architecture=architecture,
-        witness=manifest.witness if layout.WITNESS in scanned else None,
-        members={name: member.record for name, member in scanned.items()},
+    return ModuleState(
         tensors={
-            name: replace(record, dtype=slots[name].dtype, shape=slots[name].shape, sha256=digests[name])
+            name: StoredTensor(payload=weights[name], kind=record.kind, stride=record.stride)
             for name, record in manifest.tensors.items()
         },
+        aliases=manifest.aliases,
+        modules=manifest.modules,
+        extra_state=extra_state,
     )
-    parse_manifest(refreshed.to_json())
-    return refreshed
+
+
+def _payloads(file: Path, subject: str) -> dict[str, FilePayload]:
+    """Return the tensors of a safetensors file of any layout, where they lie in it."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = parse_header_length(stream.read(LENGTH.size), member_bytes=size, subject=subject)
+        start = LENGTH.size + length
+        slots = parse_tensor_header(stream.read(length), buffer_bytes=size - start, subject=subject)
+    return {
+        name: FilePayload(
+            dtype=slot.dtype,
+            shape=slot.shape,
+            path=file,
+            offset=start + slot.start,
+            size_bytes=slot.stop - slot.start,
+        )
+        for name, slot in slots.items()
+    }
+
+
+def _document(files: Mapping[str, Path], name: str) -> Json:
+    if name not in files:
+        return None
+    return parse_json(_read_file(files[name], layout.MAX_DOCUMENT_BYTES), subject=name)
 
 
 def _read_file(file: Path, max_bytes: int) -> bytes:
     with file.open("rb") as stream:
         return stream.read(max_bytes + 1)
-
-
-def _pieces(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while piece := stream.read(_PIECE_BYTES):
-            yield piece

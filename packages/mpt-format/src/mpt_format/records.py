@@ -147,12 +147,11 @@ class MemberRecord:
 
     Attributes:
         size_bytes: bytes of data.
-        sha256: digest of all its bytes, hex; None for the weights, whose tensors carry one digest each.
-        header_sha256: for the weights: digest of the 8 length bytes and the header text.
+        sha256: digest of all its bytes, hex; None for the weights: their tensors carry one digest each, and the
+            manifest determines their header.
         extra: fields of a newer revision.
     """
 
     size_bytes: int
     sha256: str | None = None
-    header_sha256: str | None = None
     extra: Mapping[str, Json] = field(default_factory=dict)

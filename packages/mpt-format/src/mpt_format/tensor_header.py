@@ -9,14 +9,15 @@ Source: the safetensors format (8 bytes little-endian length N, N bytes JSON pad
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import NoReturn, TypeGuard
 
-from mpt_format.dtypes import BITS, find_size_bytes
+from mpt_format.dtypes import BITS, MAX_SIZE_BYTES, find_size_bytes
 from mpt_format.errors import ArchiveProblem, MalformedDocumentError
 from mpt_format.format import BUFFER_ALIGNMENT_BYTES, MAX_DIMENSIONS, MAX_HEADER_BYTES, MAX_NAME_CHARACTERS
-from mpt_format.strict_json import Json, format_json, parse_json
+from mpt_format.strict_json import Json, parse_json
 
 LENGTH = struct.Struct("<Q")
 
@@ -75,7 +76,7 @@ def parse_tensor_header(text: bytes, *, buffer_bytes: int, subject: str) -> dict
     """
     if not text.startswith(b"{"):
         _refuse(subject, "has a header that does not begin with '{'")
-    document = parse_json(text, subject=f"{subject} header", max_bytes=MAX_HEADER_BYTES, max_depth=None)
+    document = parse_json(text, subject=f"{subject} header", max_bytes=MAX_HEADER_BYTES, is_table=True)
     if not isinstance(document, dict):
         _refuse(subject, "has a header that is not an object")
     problems: list[ArchiveProblem] = []
@@ -109,38 +110,50 @@ def parse_tensor_header(text: bytes, *, buffer_bytes: int, subject: str) -> dict
     return ordered
 
 
-def format_tensor_header(slots: Mapping[str, TensorSlot], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return the length and the header text, padded so that the buffer is aligned.
+class BufferLayout:
+    """The one header and the one order that a member of given tensors has (section 5.2).
 
-    Args:
-        slots: in buffer order.
-        metadata: at most one key; two or more are written in random order by other writers.
+    Attributes:
+        header: length and text, padded.
+        starts: name -> first byte of the tensor, from the start of the buffer, in buffer order.
+        size_bytes: size of the member.
     """
-    document: dict[str, Json] = {}
-    if metadata:
-        document["__metadata__"] = dict(metadata)
-    for name, slot in slots.items():
-        document[name] = {"dtype": slot.dtype, "shape": list(slot.shape), "data_offsets": [slot.start, slot.stop]}
-    text = format_json(document)
+
+    __slots__ = ("header", "size_bytes", "starts")
+
+    def __init__(self, tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> None:
+        """Lay out tensors given as name, dtype and shape.
+
+        Raises:
+            MalformedDocumentError: a tensor is no whole number of bytes or too large.
+        """
+        parts = ['{"__metadata__":{"format":"pt"}']
+        self.starts: dict[str, int] = {}
+        end = 0
+        for name, dtype, shape in sorted(tensors, key=_buffer_order):
+            bits = BITS[dtype]
+            for length in shape:
+                bits *= length
+            if bits % 8 or bits > MAX_SIZE_BYTES:
+                _refuse(repr(name)[:120], f"{dtype} of shape {list(shape)} is no whole number of bytes or too large")
+            self.starts[name] = end
+            stop = end + bits // 8
+            sizes = ",".join(map(str, shape))
+            parts.append(
+                f'{encode_basestring(name)}:{{"dtype":"{dtype}","shape":[{sizes}],"data_offsets":[{end},{stop}]}}'
+            )
+            end = stop
+        self.header = _framed(",".join(parts).encode("utf-8") + b"}")
+        self.size_bytes = len(self.header) + end
+
+
+def _buffer_order(entry: tuple[str, str, tuple[int, ...]]) -> tuple[int, str]:
+    return (-BITS[entry[1]], entry[0])
+
+
+def _framed(text: bytes) -> bytes:
     padding = -(LENGTH.size + len(text)) % BUFFER_ALIGNMENT_BYTES
     return LENGTH.pack(len(text) + padding) + text + b" " * padding
-
-
-def lay_out_slots(tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> dict[str, TensorSlot]:
-    """Give every tensor its place: widest elements first, then by name, without holes.
-
-    Args:
-        tensors: name, dtype and shape each; sizes are whole bytes.
-    """
-    slots: dict[str, TensorSlot] = {}
-    end = 0
-    for name, dtype, shape in sorted(tensors, key=lambda entry: (-BITS[entry[1]], entry[0])):
-        size = find_size_bytes(dtype, shape)
-        if size is None:
-            _refuse(name, f"{dtype} of shape {list(shape)} is no whole number of bytes or too large")
-        slots[name] = TensorSlot(dtype=dtype, shape=shape, start=end, stop=end + size)
-        end += size
-    return slots
 
 
 def _slot(entry: Json, where: str, problems: list[ArchiveProblem]) -> TensorSlot | None:

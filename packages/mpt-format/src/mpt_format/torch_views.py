@@ -7,6 +7,7 @@ the file along.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ import torch
 from mpt_format.dtypes import find_torch_dtype, torch_shape
 from mpt_format.errors import ArchiveProblem, TensorMismatchError
 from mpt_format.records import AliasRecord, TensorRecord, ViewRecord
-from mpt_format.tensor_header import TensorSlot
 
 if TYPE_CHECKING:
     import mmap
@@ -24,17 +24,15 @@ if TYPE_CHECKING:
 
 def view_tensors(
     mapping: mmap.mmap | memoryview,
-    buffer_offset: int,
-    slots: Mapping[str, TensorSlot],
+    entries: Iterable[tuple[str, str, tuple[int, ...], int]],
     *,
     path: str | None,
 ) -> dict[str, torch.Tensor]:
-    """Return one tensor per slot, in the given order.
+    """Return tensors that lie in mapped memory.
 
     Args:
-        mapping: writable memory that holds the tensor buffer.
-        buffer_offset: where the tensor buffer begins in it.
-        slots: which bytes are which tensor.
+        mapping: writable memory.
+        entries: name, the format's dtype and shape, and first byte in the mapping.
         path: the archive's path, for errors.
 
     Raises:
@@ -43,34 +41,42 @@ def view_tensors(
     if sys.byteorder != "little":
         problem = ArchiveProblem(where="machine", message="is big-endian; tensors are stored little-endian")
         raise TensorMismatchError(path, [problem])
-    dtypes = {dtype: find_torch_dtype(dtype) for dtype in {slot.dtype for slot in slots.values()}}
-    problems = [
-        ArchiveProblem(where=name, message=f"is {slot.dtype}, which torch {torch.__version__} does not have")
-        for name, slot in slots.items()
-        if dtypes[slot.dtype] is None
-    ]
+    frombuffer, empty, dtypes = torch.frombuffer, torch.empty, _Dtypes()
+    problems: list[ArchiveProblem] = []
+    result: dict[str, torch.Tensor] = {}
+    for name, dtype_name, stored_shape, offset in entries:
+        dtype = dtypes[dtype_name]
+        if dtype is None:
+            message = f"is {dtype_name}, which torch {torch.__version__} does not have"
+            problems.append(ArchiveProblem(where=name, message=message))
+            continue
+        shape = stored_shape if dtype_name != "F4" else torch_shape(dtype_name, stored_shape)
+        count = math.prod(shape)
+        if count == 0:  # frombuffer takes no empty range
+            result[name] = empty(shape, dtype=dtype)
+        else:
+            flat = frombuffer(mapping, dtype=dtype, count=count, offset=offset)
+            result[name] = flat if len(shape) == 1 else flat.view(shape)
     if problems:
         raise TensorMismatchError(path, problems)
-    result: dict[str, torch.Tensor] = {}
-    for name, slot in slots.items():
-        dtype: Any = dtypes[slot.dtype]
-        shape = torch_shape(slot.dtype, slot.shape)
-        if slot.start == slot.stop:
-            result[name] = torch.empty(shape, dtype=dtype)
-            continue
-        count = (slot.stop - slot.start) // dtype.itemsize
-        result[name] = torch.frombuffer(mapping, dtype=dtype, count=count, offset=buffer_offset + slot.start).view(
-            shape
-        )
     return result
 
 
-def restore_layout(tensor: torch.Tensor, record: TensorRecord) -> torch.Tensor:
-    """Return the tensor with the strides it was saved with; a copy only where they were not row-major."""
-    if record.stride is None:
-        return tensor
-    result = torch.empty_strided(tensor.shape, record.stride, dtype=tensor.dtype, device=tensor.device)
-    return result.copy_(tensor)
+class _Dtypes(dict[str, torch.dtype | None]):
+    """Torch's dtypes by the format's name, looked up once."""
+
+    def __missing__(self, name: str) -> torch.dtype | None:
+        self[name] = dtype = find_torch_dtype(name)
+        return dtype
+
+
+def restore_layouts(tensors: dict[str, torch.Tensor], records: Iterable[TensorRecord]) -> None:
+    """Give tensors the strides they were saved with; a copy only where these were not row-major."""
+    for record in records:
+        if record.stride is not None:
+            tensor = tensors[record.name]
+            turned = torch.empty_strided(tensor.shape, record.stride, dtype=tensor.dtype, device=tensor.device)
+            tensors[record.name] = turned.copy_(tensor)
 
 
 def add_aliases(tensors: dict[str, torch.Tensor], aliases: Iterable[AliasRecord]) -> None:

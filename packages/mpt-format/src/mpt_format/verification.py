@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mpt_format import format as layout
+from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import ArchiveError, ArchiveProblem, CorruptArchiveError, ManifestError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def check_archive(archive: Archive, level: VerifyLevel) -> None:
 def _check_member(archive: Archive, name: str) -> None:
     """Compare a small member's digest and parse it; of tensor members only the header."""
     if name == layout.WEIGHTS:
-        archive.check_weights_header()
+        _ = archive.weights_layout
     elif name == layout.ARCHITECTURE:
         _ = archive.architecture
     elif name == layout.GAME_RULES:
@@ -78,16 +79,18 @@ def _full_problems(archive: Archive) -> Iterator[ArchiveProblem]:
 
 def _weights_problems(archive: Archive) -> Iterator[ArchiveProblem]:
     member = archive.members[layout.WEIGHTS]
-    buffer_offset, slots = archive.check_weights_header()
+    buffer_offset, starts = archive.weights_layout
     checksum = 0
     for piece in archive.read_pieces(member.offset, buffer_offset - member.offset, _PIECE_BYTES):
         checksum = zlib.crc32(piece, checksum)
-    for name, slot in slots.items():
+    for name, start in starts.items():
         digest = hashlib.sha256()
-        for piece in archive.read_pieces(buffer_offset + slot.start, slot.stop - slot.start, _PIECE_BYTES):
+        record = archive.tensors[name]
+        size = find_size_bytes(record.dtype, record.shape) or 0
+        for piece in archive.read_pieces(buffer_offset + start, size, _PIECE_BYTES):
             digest.update(piece)
             checksum = zlib.crc32(piece, checksum)
-        if digest.hexdigest() != archive.tensors[name].sha256:
+        if digest.hexdigest() != record.sha256:
             where = f"{layout.WEIGHTS}: {name!r:.120}"
             yield ArchiveProblem(where=where, message="differs from the digest in the manifest")
     if checksum != member.crc32:

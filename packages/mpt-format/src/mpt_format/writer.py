@@ -23,7 +23,7 @@ from mpt_format.payload import TensorPayload, as_payload
 from mpt_format.records import ArchitectureRecord, MemberRecord, TensorRecord
 from mpt_format.strict_json import format_json
 from mpt_format.strict_yaml import format_yaml, parse_yaml
-from mpt_format.tensor_header import format_tensor_header, lay_out_slots
+from mpt_format.tensor_header import BufferLayout
 from mpt_format.zip_writer import ZipWriter
 
 _NO_DIGEST = "0" * 64  # as wide as a real one: the manifest's size is known before the tensors are hashed
@@ -78,10 +78,10 @@ class _TensorMember:
 
     @classmethod
     def of(cls, payloads: Mapping[str, TensorPayload]) -> _TensorMember:
-        slots = lay_out_slots((name, payload.dtype, payload.shape) for name, payload in payloads.items())
-        header = format_tensor_header(slots, {"format": "pt"})
-        size = len(header) + max((slot.stop for slot in slots.values()), default=0)
-        return cls(header=header, payloads={name: payloads[name] for name in slots}, size_bytes=size)
+        laid = BufferLayout((name, payload.dtype, payload.shape) for name, payload in payloads.items())
+        return cls(
+            header=laid.header, payloads={name: payloads[name] for name in laid.starts}, size_bytes=laid.size_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,7 @@ def _record(name: str, member: bytes | _TensorMember) -> MemberRecord:
     if isinstance(member, bytes):
         return MemberRecord(size_bytes=len(member), sha256=hashlib.sha256(member).hexdigest())
     if name == layout.WEIGHTS:
-        return MemberRecord(size_bytes=member.size_bytes, header_sha256=hashlib.sha256(member.header).hexdigest())
+        return MemberRecord(size_bytes=member.size_bytes)
     return MemberRecord(size_bytes=member.size_bytes, sha256=_NO_DIGEST)
 
 
