@@ -92,10 +92,15 @@ def test_trained_never_falls_back_to_other_code_of_the_same_version(store, wheel
 def test_another_stored_version_is_used_when_asked_for(store, wheel, rules, tmp_path):
     save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
     store.add([wheel("0.2.0", scale=2.0)])
-    loaded = load_policy(tmp_path / "run.mpt", code="0.2.0", store=store)
+    loaded = load_policy(tmp_path / "run.mpt", code="0.2.0", store=store, verify="structure")
     assert loaded.origin.version == "0.2.0"
+
+
+def test_other_code_that_fits_and_computes_something_else_is_refused_by_default(store, wheel, rules, tmp_path):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    store.add([wheel("0.2.0", scale=2.0)])
     with pytest.raises(WitnessError) as caught:
-        load_policy(tmp_path / "run.mpt", code="0.2.0", store=store, verify="witness")
+        load_policy(tmp_path / "run.mpt", code="0.2.0", store=store)
     differing = {d.name for d in pickle.loads(pickle.dumps(caught.value)).report.differences if not d.within}
     assert "logits" in differing
 

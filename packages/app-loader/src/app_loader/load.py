@@ -31,7 +31,7 @@ def load_policy(
     code: str = "trained",
     rules: GameRules | None = None,
     device: str | torch.device = "cpu",
-    verify: Verify = "structure",
+    verify: Verify | None = None,
     store: Store | str | Path | None = None,
 ) -> LoadedPolicy:
     """Load a policy with the code it was trained with, or with other code when asked.
@@ -43,7 +43,8 @@ def load_policy(
             ``0.2.0@DIGEST`` where one version is stored twice.
         rules: today's game rules; the policy is adapted to them by the names of features and actions.
         device: where the weights go.
-        verify: how much is checked before the policy is returned.
+        verify: how much is checked before the policy is returned. None is ``structure`` for the trained code; other
+            code also has to do what the witness recorded, because no key and no shape shows a change of meaning.
         store: the store of wheels; None is the default one.
 
     Returns:
@@ -57,15 +58,16 @@ def load_policy(
         IsolationError: the code cannot be imported in isolation.
         BuildError: the code cannot build the policy from the archive's config.
         RestoreError: the weights do not fit what the code built.
-        WitnessError: ``verify="witness"`` and the policy does not do what was recorded.
+        WitnessError: the policy does not do what was recorded, or ``verify="witness"`` and nothing was recorded.
         RulesMismatchError: `rules` differ by more than a renumbering or rescaling.
     """
     opened_store = store if isinstance(store, Store) else Store(store)
     with open_archive(path) as archive:
-        archive.verify("structure" if verify == "structure" else "full")
+        archive.verify("full" if verify in ("full", "witness") else "structure")
         resolution = resolve_archive(archive, code, opened_store)
         loaded = load_with(archive, resolution, device=device)
-        if verify == "witness":
+        unproven = verify is None and code != "trained" and archive.manifest.witness is not None
+        if verify == "witness" or unproven:
             check_witness(loaded, archive)
     return loaded if rules is None else loaded.adapt(rules)
 
