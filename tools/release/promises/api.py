@@ -24,7 +24,13 @@ def compare_apis(module: str, old: Path, new: Path) -> Iterator[Change]:
         if not _is_private(where) and change not in seen:  # an object that is exported in two places breaks once
             seen.add(change)
             yield change
-    for path in sorted(_public_paths(after) - _public_paths(before)):
+    then, now = _public_objects(before), _public_objects(after)
+    for path in sorted(then.keys() & now.keys()):  # griffe does not look at constants
+        values = (_literal(then[path]), _literal(now[path]))
+        if None not in values and values[0] != values[1]:
+            what = f"constant was changed: {values[0]} -> {values[1]}"
+            yield Change(promise="api", where=path, what=what, bump=Bump.MAJOR)
+    for path in sorted(now.keys() - then.keys()):
         yield Change(promise="api", where=path, what="added", bump=Bump.MINOR)
 
 
@@ -46,15 +52,21 @@ def _is_private(path: str) -> bool:
     return any(part.startswith("_") and not part.startswith("__") for part in parts)
 
 
-def _public_paths(root: griffe.Object) -> set[str]:
-    found: set[str] = set()
+def _literal(item: griffe.Object | griffe.Alias) -> str | None:
+    """Return the source of a constant that is one number or text, or None."""
+    value = item.value if isinstance(item, griffe.Attribute) and item.name.isupper() else None
+    return value if isinstance(value, str) else None  # anything else is an expression
+
+
+def _public_objects(root: griffe.Object) -> dict[str, griffe.Object | griffe.Alias]:
+    found: dict[str, griffe.Object | griffe.Alias] = {}
     pending: list[griffe.Object | griffe.Alias] = [root]
     while pending:
         item = pending.pop()
         for member in item.members.values():
             if member.is_alias or _is_private(member.path) or member.name.startswith("__"):
                 continue
-            found.add(member.path)
+            found[member.path] = member
             if member.is_module or member.is_class:
                 pending.append(member)
     return found
