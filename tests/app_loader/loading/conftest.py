@@ -1,4 +1,4 @@
-"""A tiny zoo: one recurrent policy, written out as source, packed into wheels by hand in as many versions as a test needs."""
+"""A tiny zoo: one recurrent policy as source, packed by hand into wheels of as many versions as a test needs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,13 @@ from policy_interface import Problem
 
 def test_only_requirements_that_apply_here_are_judged():
     judged = judge_requirements(
-        ["policy-interface>=1.0,<2", "torch>=99", "numpy>=1; python_version < '3'", "tqdm", "torch[opt]>=2; extra == 'x'"],
+        [
+            "policy-interface>=1.0,<2",
+            "torch>=99",
+            "numpy>=1; python_version < '3'",
+            "tqdm",
+            "torch[opt]>=2; extra == 'x'",
+        ],
         ["policy_interface", "torch", "numpy"],
     )
     assert [(r.name, r.met) for r in judged] == [("policy-interface", True), ("torch", False)]

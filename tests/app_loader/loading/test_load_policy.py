@@ -201,7 +201,11 @@ def test_a_fine_tuned_policy_is_saved_under_its_original_names_and_loads_in_a_cl
     save_policy(loaded, tmp_path / "tuned.mpt")
     with open_archive(tmp_path / "tuned.mpt") as archive:
         manifest = archive.manifest
-    assert (manifest.code.distribution, manifest.code.version, manifest.code.package) == ("tiny-zoo", "0.1.0", "tiny_zoo")
+    assert (manifest.code.distribution, manifest.code.version, manifest.code.package) == (
+        "tiny-zoo",
+        "0.1.0",
+        "tiny_zoo",
+    )
     assert manifest.modules[""].type == "tiny_zoo.TinyPolicy"
     assert manifest.lineage == {"parent": loaded.content_digest}
     program = (

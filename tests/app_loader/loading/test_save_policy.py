@@ -12,7 +12,7 @@ import torch
 from app_loader import Store, load_policy, save_policy
 from app_loader.code import StoredCode
 from app_loader.errors import BuildError, RestoreError
-from app_loader.trainer_state import OptimizerState, collect_optimizer, restore_optimizer
+from app_loader.trainer_state import collect_optimizer, read_optimizer_state, restore_optimizer
 from mpt_format import ArchiveWriteError, UnstorableStateError, open_archive
 from policy_interface import PolicyArchitecture
 
@@ -116,12 +116,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(policy, tmp_path, rules):
     save_policy(policy, tmp_path / "run.mpt", optimizer=optimizer)
     loaded = load_policy(tmp_path / "run.mpt", store=tmp_path / "store")
     resumed = torch.optim.Adam(loaded.module.parameters(), lr=0.5)
-    with open_archive(tmp_path / "run.mpt") as archive:
-        state = OptimizerState(
-            tensors=archive.read_tensor_member("trainer/optimizer.safetensors"),
-            document=archive.read_json("trainer/optimizer.json"),
-        )
-    restore_optimizer(resumed, loaded.module, state)
+    restore_optimizer(resumed, loaded.module, read_optimizer_state(tmp_path / "run.mpt"))
     step(policy, optimizer)
     step(loaded.module, resumed)
     for (name, was), (_, now) in zip(policy.named_parameters(), loaded.module.named_parameters(), strict=True):
@@ -135,3 +130,9 @@ def test_an_optimizer_over_other_parameters_is_refused(policy):
     state = collect_optimizer(torch.optim.SGD(policy.parameters(), lr=0.1), policy)
     with pytest.raises(RestoreError):
         restore_optimizer(torch.optim.Adam(policy.parameters()), policy, state)
+
+
+def test_an_archive_without_an_optimizer_says_so(policy, tmp_path):
+    save_policy(policy, tmp_path / "run.mpt")
+    with pytest.raises(RestoreError):
+        read_optimizer_state(tmp_path / "run.mpt")

@@ -7,9 +7,11 @@ slot is called ``PARAMETER/SLOT``, as in ``body.0.weight/exp_avg``, and follows 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+from mpt_format import open_archive
 from torch import Tensor, nn
 
 from app_loader.errors import RestoreError
@@ -120,3 +122,19 @@ def _listed(value: Any) -> Any:
 def _as_before(current: Any, saved: Any) -> Any:
     """Return a saved option in the type that the optimizer has now: JSON turned tuples (betas) into lists."""
     return tuple(saved) if isinstance(current, tuple) else saved
+
+
+def read_optimizer_state(path: str | Path) -> OptimizerState:
+    """Return the optimizer's state that an archive carries.
+
+    Raises:
+        RestoreError: the archive has none.
+    """
+    with open_archive(path) as archive:
+        document, tensors = f"trainer/{MEMBER}.json", f"trainer/{MEMBER}.safetensors"
+        if document not in archive.members:
+            raise RestoreError(str(path), other=["the archive was saved without an optimizer"], archive=str(path))
+        return OptimizerState(
+            tensors=archive.read_tensor_member(tensors) if tensors in archive.members else {},
+            document=cast("dict[str, Any]", archive.read_json(document)),
+        )
