@@ -3,8 +3,8 @@
     uv venv -p 3.11 fuzz-venv && uv pip install -p fuzz-venv atheris pyyaml click
     PYTHONPATH=packages/mpt-format/src:. fuzz-venv/bin/python tests/attacks/fuzz_parsers.py all 180
 
-The first argument is a parser's name or `all`, the second the seconds for each. A finding stops the run with a traceback
-and leaves its input in the folder that is printed.
+The first argument is a parser's name or `all`, the second the seconds for each. A finding stops the run
+with a traceback and leaves its input in the folder that is printed.
 """
 
 from __future__ import annotations

@@ -147,8 +147,8 @@ def _read_end(source: ByteSource) -> tuple[int, int, int, int]:
         if locator[0] != LOCATOR64_MAGIC or locator[1] != 0 or locator[3] != 1 or locator[2] != end:
             raise _unsafe(source, "ZIP64 locator", "does not point at the ZIP64 end record before it")
         record = END64.unpack(tail[: END64.size])
-        if record[0] != END64_MAGIC or record[1] != END64.size - 12:
-            raise _unsafe(source, "ZIP64 end record", "is not one of 56 bytes")
+        if record[:4] != (END64_MAGIC, END64.size - 12, CREATED_BY, VERSION_ZIP64):
+            raise _unsafe(source, "ZIP64 end record", "is not the one of this format")
         wide = dict(zip(("disk", "directory_disk", "here", "count", "size", "start"), record[4:], strict=True))
         narrow = {"here": (here, U16), "count": (count, U16), "size": (size, U32), "start": (start, U32)}
         if any(value not in (limit, wide[key]) for key, (value, limit) in narrow.items()):
@@ -201,7 +201,11 @@ class _Entry:
             problem("has a comment")
         if f[15] != EXTERNAL_ATTRIBUTES:
             problem(f"has the attributes {f[15]:#x}: a link, a folder or a special file")
+        if (f[1], f[5], f[6], f[14]) != (CREATED_BY, DOS_TIME, DOS_DATE, 0):
+            problem("has a creator, time or internal attributes other than the constants of this format")
         stored, size, offset = f[8], f[9], f[16]
+        if f[2] != (VERSION_ZIP64 if U32 in (stored, size, offset) else VERSION_PLAIN):
+            problem(f"asks for version {f[2]} of zip")
         wide = _zip64(self.extra, [size == U32, stored == U32, offset == U32])
         if wide is None:
             problem("has an extra field other than the ZIP64 one that its sizes ask for")
@@ -216,6 +220,13 @@ class _Entry:
             return None
         name = self.raw_name.decode("ascii")
         return offset, ZipMember(name=name, offset=-1, size_bytes=size, crc32=f[7])
+
+
+def padding_extra(position: int) -> bytes:
+    """Return the extra field that, begun at a position of the file, ends at a multiple of the alignment."""
+    body = struct.pack("<H", ALIGNMENT_BYTES)
+    zeros = -(position + 4 + len(body)) % ALIGNMENT_BYTES
+    return struct.pack("<2H", PADDING_EXTRA_ID, len(body) + zeros) + body + bytes(zeros)
 
 
 def _zip64(extra: bytes, wanted: list[bool]) -> tuple[int, ...] | None:
@@ -256,14 +267,15 @@ def _check_local(
     if local[2:7] != (f[3], f[4], f[5], f[6], f[7]):
         problem("differs from the directory in flags, method, time or checksum")
     is_wide = member.size_bytes >= U32
+    if local[1] != (VERSION_ZIP64 if is_wide else VERSION_PLAIN):
+        problem(f"asks for version {local[1]} of zip")
     if (local[7], local[8]) != ((U32, U32) if is_wide else (member.size_bytes, member.size_bytes)):
         problem("differs from the directory in size")
     if is_wide:
         if extra[:20] != struct.pack("<2H2Q", ZIP64_EXTRA_ID, 16, member.size_bytes, member.size_bytes):
             problem("lacks the ZIP64 sizes")
         extra = extra[20:]
-    if extra:
-        valid = len(extra) >= 4 and struct.unpack_from("<2H", extra) == (PADDING_EXTRA_ID, len(extra) - 4)
-        if not valid or any(extra[6:]) or extra[4:6] not in (b"", struct.pack("<H", ALIGNMENT_BYTES)):
-            problem("has an extra field other than alignment padding")
+    is_tensors = member.name.endswith(".safetensors")
+    if extra != (padding_extra(data - len(extra)) if is_tensors else b""):
+        problem("has an extra field other than the padding of this format")
     return int(data)

@@ -13,7 +13,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from mpt_format.format import ALIGNMENT_BYTES, PADDING_EXTRA_ID, ZIP64_EXTRA_ID
+from mpt_format.format import ZIP64_EXTRA_ID
 from mpt_format.zip_layout import (
     CENTRAL,
     CENTRAL_MAGIC,
@@ -32,6 +32,7 @@ from mpt_format.zip_layout import (
     U32,
     VERSION_PLAIN,
     VERSION_ZIP64,
+    padding_extra,
 )
 
 
@@ -58,7 +59,7 @@ class ZipWriter:
         is_wide = size_bytes >= U32
         extra = struct.pack("<2H2Q", ZIP64_EXTRA_ID, 16, size_bytes, size_bytes) if is_wide else b""
         if name.endswith(".safetensors"):
-            extra += _padding(self._position + LOCAL.size + len(raw) + len(extra))
+            extra += padding_extra(self._position + LOCAL.size + len(raw) + len(extra))
         offset = self._position
         self.write(self._local(raw, extra, size_bytes, 0) + raw + extra)
         self._members.append(_Written(name=raw, offset=offset, data_offset=self._position, size_bytes=size_bytes))
@@ -138,13 +139,6 @@ class ZipWriter:
             U32 if is_far else member.offset,
         )
         return head + member.name + extra
-
-
-def _padding(position: int) -> bytes:
-    """Return the extra field after which the data begin at a multiple of the alignment."""
-    body = struct.pack("<H", ALIGNMENT_BYTES)
-    zeros = -(position + 4 + len(body)) % ALIGNMENT_BYTES
-    return struct.pack("<2H", PADDING_EXTRA_ID, len(body) + zeros) + body + bytes(zeros)
 
 
 def _write_at(fd: int, data: bytes, offset: int) -> None:
