@@ -37,7 +37,7 @@ def make(store: Store, wheel_path: Path, rules: GameRules, **config: int) -> Pol
     return StoredCode(entry).architecture_class("tiny")(**config).make_policy(rules)
 
 
-def outputs(policy: Policy, rules: GameRules) -> list[torch.Tensor]:
+def outputs(policy, rules):
     observations = draw_observations(rules, seed=11, steps=3, batch=2)
     state, found = policy.initial_state(2), []
     with torch.no_grad():

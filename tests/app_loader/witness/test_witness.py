@@ -26,7 +26,7 @@ NAMED = RULES.model_copy(update={"layout": DictLayout()})
 class Square(nn.Module, Policy):
     """A recurrent policy whose weight is square, so that a transposed one still fits."""
 
-    def __init__(self, rules: GameRules = RULES) -> None:
+    def __init__(self, rules=RULES):
         super().__init__()
         self.architecture, self.rules = None, rules
         self.capabilities = frozenset({Capability.LOGITS, Capability.VALUE})

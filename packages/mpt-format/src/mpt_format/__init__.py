@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mpt_format.archive import Archive, open_archive
+from mpt_format.archive import Archive
 from mpt_format.content import ArchiveContent
 from mpt_format.errors import (
     ArchiveError,
@@ -29,6 +29,7 @@ from mpt_format.errors import (
 )
 from mpt_format.manifest import Manifest, parse_manifest
 from mpt_format.module_state import ModuleState, StoredTensor, collect_state
+from mpt_format.opening import open_archive
 from mpt_format.payload import BytesPayload, TensorPayload
 from mpt_format.records import (
     AliasRecord,

@@ -8,7 +8,6 @@ names.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from mpt_format import format as layout
-from mpt_format.byte_source import ByteSource, LocalSource
+from mpt_format.byte_source import ByteSource
 from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import (
     ArchiveError,
@@ -38,27 +37,6 @@ if TYPE_CHECKING:
     import torch
 
 VerifyLevel = Literal["structure", "quick", "full"]
-
-
-def open_archive(path: str | os.PathLike[str]) -> Archive:
-    """Open an archive; use it in a ``with`` block. Tensors that were read stay valid after it.
-
-    Args:
-        path: a file, or a URL that fsspec knows (``https://``, ``s3://``, ``hf://``; extra ``remote``).
-
-    Raises:
-        ArchiveNotFoundError: nothing there, or not a regular file.
-        CorruptArchiveError: cut off, or the manifest does not match the container.
-        UnsafeArchiveError: a container that no writer of this format makes.
-        MalformedDocumentError, ManifestError, UnsupportedVersionError: see `parse_manifest`.
-        MissingExtraError: a URL, and the extra is not installed.
-    """
-    name = os.fspath(path)
-    if "://" in name:
-        from mpt_format.remote import open_remote
-
-        return Archive(open_remote(name))
-    return Archive(LocalSource(name))
 
 
 class Archive:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_format import format as layout
-from mpt_format.archive import Archive, open_archive
+from mpt_format.archive import Archive
 from mpt_format.content import ArchiveContent
 from mpt_format.errors import (
     ArchiveError,
@@ -27,6 +27,7 @@ from mpt_format.errors import (
 )
 from mpt_format.manifest import Manifest, parse_manifest
 from mpt_format.module_state import ModuleState, StoredTensor
+from mpt_format.opening import open_archive
 from mpt_format.payload import PIECE_BYTES
 from mpt_format.strict_json import Json, parse_json
 from mpt_format.tensor_header import LENGTH, parse_header_length, parse_tensor_header

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 PIECE_BYTES = 8 << 20
 
@@ -55,16 +55,3 @@ class BytesPayload:
         view = memoryview(self.data).cast("B")
         for start in range(0, len(view), PIECE_BYTES):
             yield view[start : start + PIECE_BYTES]
-
-
-def as_payload(name: str, value: TensorPayload | torch.Tensor) -> TensorPayload:
-    """Return the value itself, or a payload around a torch tensor.
-
-    Raises:
-        UnstorableStateError: the tensor is sparse, quantized, on `meta`, or of a dtype that the format lacks.
-    """
-    if hasattr(value, "pieces"):
-        return cast("TensorPayload", value)
-    from mpt_format.torch_payload import TorchPayload
-
-    return TorchPayload.of(name, value)

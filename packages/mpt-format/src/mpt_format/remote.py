@@ -109,7 +109,7 @@ class RemoteSource:
         Raises:
             CorruptArchiveError: what arrived is not what the remote manifest says.
         """
-        from mpt_format.archive import Archive, open_archive
+        from mpt_format.archive import Archive
 
         digest = Archive(self).manifest.content_digest
         folder = cache_folder()
@@ -122,7 +122,7 @@ class RemoteSource:
                     file.write(self._fetch(offset, min(_PIECE_BYTES, self.size_bytes - offset)))
                 file.flush()
                 os.fsync(file.fileno())
-            with open_archive(name) as copy:
+            with Archive(LocalSource(name)) as copy:
                 copy.verify("full")
                 if copy.manifest.content_digest != digest:
                     raise self._cut(0, "the file changed while it was downloaded")

@@ -13,18 +13,22 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from mpt_format import format as layout
 from mpt_format.content import ArchiveContent, check_content
 from mpt_format.digesting import DigestThread, crc32_of
 from mpt_format.errors import ArchiveProblem, ArchiveWriteError, ManifestError, UnstorableStateError
 from mpt_format.manifest import Manifest, parse_manifest
-from mpt_format.payload import TensorPayload, as_payload
+from mpt_format.payload import TensorPayload
 from mpt_format.records import ArchitectureRecord, MemberRecord, TensorRecord
 from mpt_format.strict_json import format_json
 from mpt_format.strict_yaml import format_yaml, parse_yaml
 from mpt_format.tensor_header import BufferLayout
 from mpt_format.zip_writer import ZipWriter
+
+if TYPE_CHECKING:
+    import torch
 
 _NO_DIGEST = "0" * 64  # as wide as a real one: the manifest's size is known before the tensors are hashed
 
@@ -169,8 +173,21 @@ def _architecture(content: ArchiveContent) -> tuple[bytes, ArchitectureRecord]:
     return text.encode("utf-8"), record
 
 
-def _payloads(tensors: Mapping[str, object]) -> dict[str, TensorPayload]:
-    return {name: as_payload(name, tensor) for name, tensor in tensors.items()}  # type: ignore[arg-type]
+def _payloads(tensors: Mapping[str, TensorPayload | torch.Tensor]) -> dict[str, TensorPayload]:
+    return {name: _as_payload(name, tensor) for name, tensor in tensors.items()}
+
+
+def _as_payload(name: str, value: TensorPayload | torch.Tensor) -> TensorPayload:
+    """Return the value itself, or a payload around a torch tensor.
+
+    Raises:
+        UnstorableStateError: the tensor is sparse, quantized, on `meta`, or of a dtype that the format lacks.
+    """
+    if hasattr(value, "pieces"):
+        return cast("TensorPayload", value)
+    from mpt_format.torch_payload import TorchPayload
+
+    return TorchPayload.of(name, value)
 
 
 def _record(name: str, member: bytes | _TensorMember) -> MemberRecord:

@@ -8,34 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from policy_interface import ComponentConfig, GameRules, PolicyArchitecture
-from pydantic import Field
+from policy_interface import GameRules, PolicyArchitecture
 
 from model_zoo._derive import action_size, fill_derived, refuse_layout
-from model_zoo.morphogenetic.alpha_schedule import AlphaSchedule
-from model_zoo.morphogenetic.blueprints import BlueprintName
+from model_zoo.morphogenetic.slot_config import SLOT_NAMES, SlotConfig
 
 if TYPE_CHECKING:
     from model_zoo.morphogenetic.policy import MorphogeneticPolicy
-
-SLOT_NAMES = ("early", "mid", "late")
-"""One slot behind each of the host's three blocks."""
-
-
-class SlotConfig(ComponentConfig):
-    """One slot.
-
-    Attributes:
-        blueprint: what grows there; None is a dormant slot.
-        width: inner width of the blueprint.
-        alpha_schedule: of a seed that will be blended.
-        channels: derived: channels of the host's block before the slot.
-    """
-
-    blueprint: BlueprintName | None = None
-    width: int = Field(default=8, ge=1)
-    alpha_schedule: AlphaSchedule = AlphaSchedule()
-    channels: int | None = None
 
 
 class MorphogeneticArchitecture(PolicyArchitecture):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from policy_interface import GameRules, InvalidConfigError, Problem, State, TrainingSpec
 from policy_interface.policy import Observation
@@ -17,10 +18,13 @@ from torch import Tensor, nn
 
 from model_zoo._policy import Encoding, ZooPolicy
 from model_zoo.morphogenetic.alpha_schedule import AlphaSchedule
-from model_zoo.morphogenetic.architecture import SLOT_NAMES, MorphogeneticArchitecture, SlotConfig
 from model_zoo.morphogenetic.blueprints import BlueprintName
 from model_zoo.morphogenetic.seed_state import SeedStage, SeedState
 from model_zoo.morphogenetic.slot import Seed, SeedSlot
+from model_zoo.morphogenetic.slot_config import SLOT_NAMES, SlotConfig
+
+if TYPE_CHECKING:
+    from model_zoo.morphogenetic.architecture import MorphogeneticArchitecture
 
 
 class MorphogeneticPolicy(ZooPolicy):

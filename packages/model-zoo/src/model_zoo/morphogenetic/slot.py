@@ -12,8 +12,8 @@ import torch
 from policy_interface import InvalidConfigError, Problem
 from torch import Tensor, nn
 
-from model_zoo.morphogenetic.architecture import SlotConfig
 from model_zoo.morphogenetic.seed_state import SeedStage, SeedState
+from model_zoo.morphogenetic.slot_config import SlotConfig
 
 
 class Seed(nn.Module):

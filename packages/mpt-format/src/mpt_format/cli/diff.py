@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from mpt_format.archive import open_archive
 from mpt_format.cli.output import print_json
 from mpt_format.comparison import Difference, compare_archives
 from mpt_format.errors import escape_text
+from mpt_format.opening import open_archive
 
 
 @click.command()

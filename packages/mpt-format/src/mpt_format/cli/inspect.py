@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from mpt_format.archive import Archive, open_archive
+from mpt_format.archive import Archive
 from mpt_format.cli.output import print_facts, print_json, print_table, size_text
 from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import escape_text
 from mpt_format.manifest import Manifest
+from mpt_format.opening import open_archive
 
 
 @click.command()

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from mpt_format.archive import VerifyLevel, open_archive
+from mpt_format.archive import VerifyLevel
 from mpt_format.cli.output import print_json, size_text
 from mpt_format.errors import ArchiveError, ManifestError, escape_text
+from mpt_format.opening import open_archive
 
 
 @click.command()
