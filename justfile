@@ -40,7 +40,7 @@ test *arguments:
 
 # no application code of ours may know a concrete model class
 lint-app:
-    {{ run }} mpt lint-app packages/app-loader/src packages/mpt-format/src examples
+    {{ run }} mpt lint-app packages/app-loader/src packages/mpt-format/src
 
 # the versions in the tree against what changed since the last release of each package
 promises:

@@ -36,14 +36,15 @@ CONTRACT_EDITS = [
     ("__init__.py", '    "unflatten_state",\n', ""),
 ]
 
-TINY_KINDS = ("default", "renamed", "shape", "behaviour", "refused", "version")
+TINY_KINDS = ("default", "renamed", "shape", "behaviour", "refused", "version", "field")
 ZOO_EDITS = {
     "default": ("hidden: int = 8", "hidden: int = 9"),
     "renamed": ("self.critic", "self.value_head"),
     "shape": ("nn.Linear(architecture.hidden, 1)", "nn.Linear(architecture.hidden, 1, bias=False)"),
     "behaviour": ("torch.tanh(self.body(observation)", "torch.tanh(1.01 * self.body(observation)"),
     "refused": ('rules.layout.kind != "vector"', 'rules.agents != 2 or rules.layout.kind != "vector"'),
-    "version": ("hidden: int = 8", "hidden: int = 16"),
+    "version": ("scale: float", "factor: float"),
+    "field": ("scale: float", "factor: float"),
 }
 
 
@@ -116,6 +117,8 @@ def test_every_break_of_a_zoo_is_told_with_its_kind(kinds_release: Path, tmp_pat
     new = copy_of(kinds_release, tmp_path)
     for kind, (old, replacement) in ZOO_EDITS.items():
         edit(new / f"tiny_zoo/{kind}.py", old, replacement)
+    for kind in ("version", "field"):
+        edit(new / f"tiny_zoo/{kind}.py", "self.architecture.scale", "self.architecture.factor")
     edit(new / "tiny_zoo/version.py", "schema_version: ClassVar[int] = 1", "schema_version: ClassVar[int] = 2")
     entry_points = next(new.glob("*.dist-info/entry_points.txt"))
     edit(entry_points, "removed = tiny_zoo.removed:", "added = tiny_zoo.same:")
@@ -124,7 +127,7 @@ def test_every_break_of_a_zoo_is_told_with_its_kind(kinds_release: Path, tmp_pat
     places = by_place(changes)
     assert told["same"] == []
     assert places["config", "default.hidden"].what == "default changed: 8 -> 9"
-    assert "schema_version stayed 1" in places["config", "default"].what
+    assert "schema_version stayed 1" in places["config", "field"].what
     assert {c.where for c in told["renamed"]} == {
         f"renamed {name}.{leaf}" for name in ("critic", "value_head") for leaf in ("weight", "bias")
     }
@@ -132,7 +135,7 @@ def test_every_break_of_a_zoo_is_told_with_its_kind(kinds_release: Path, tmp_pat
     assert [c.promise for c in told["behaviour"]] == ["behaviour"]
     assert "step 0 logits" in told["behaviour"][0].what
     assert [c.what for c in told["refused"]] == ["these rules are refused now"]
-    assert [c.where for c in told["version"]] == ["version.hidden"]
+    assert {c.where for c in told["version"]} == {"version.scale", "version.factor"}
     assert places["kind", "removed"].bump is Bump.MAJOR
     assert places["kind", "added"].bump is Bump.MINOR
     assert minimum_version(Version("0.3.1"), changes) == Version("0.4.0")

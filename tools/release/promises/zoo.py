@@ -40,8 +40,9 @@ def compare_zoos(old: Path, new: Path) -> Iterator[Change]:
 def _compare_kind(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     changes = list(compare_schemas("config", kind, old["schema"], new["schema"]))
     yield from changes
-    if changes and old["schema_version"] == new["schema_version"] and any(c.bump is Bump.MAJOR for c in changes):
-        what = f"the config changed but schema_version stayed {old['schema_version']}"
+    fields_changed = any(c.bump is Bump.MAJOR and not c.what.startswith("default") for c in changes)
+    if fields_changed and old["schema_version"] == new["schema_version"]:
+        what = f"fields changed but schema_version stayed {old['schema_version']}"
         yield Change(promise="config", where=kind, what=what, bump=Bump.MAJOR)
     for name, then in old["under"].items():
         now = new["under"].get(name)
