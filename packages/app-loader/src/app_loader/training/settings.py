@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class PpoSettings:
     """Defaults that learn CartPole in 10,000 to 50,000 steps; learning rate and clip range fall linearly to zero.
 
-    Source: Schulman et al., "Proximal Policy Optimization Algorithms", 2017; the defaults follow the tuned
-    hyperparameters of the RL Baselines3 Zoo for CartPole-v1.
+    Source: Schulman et al., "Proximal Policy Optimization Algorithms", 2017; the learning rate, clip range and number
+    of environments follow the RL Baselines3 Zoo for CartPole-v1.
 
     Attributes:
         environments: how many run side by side.
@@ -27,12 +27,12 @@ class PpoSettings:
     """
 
     environments: int = 8
-    rollout_steps: int = 32
+    rollout_steps: int = 64
     epochs: int = 10
-    minibatches: int = 1
+    minibatches: int = 2
     learning_rate: float = 1e-3
-    discount: float = 0.98
-    gae_lambda: float = 0.8
+    discount: float = 0.99
+    gae_lambda: float = 0.95
     clip_range: float = 0.2
     value_weight: float = 0.5
     entropy_weight: float = 0.0
