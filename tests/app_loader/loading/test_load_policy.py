@@ -233,3 +233,16 @@ def test_the_loaded_policy_survives_pickle_and_deepcopy(store, wheel, rules, tmp
 def test_the_entry_declares_its_kinds_without_an_import(store, wheel):
     entry = store.add([wheel("0.1.0", source="raise RuntimeError('imported')\n")])
     assert dict(entry.entry_points(ARCHITECTURES)) == {"tiny": "tiny_zoo:TinyArchitecture"}
+
+
+def test_the_right_wheel_in_a_wheelhouse_is_named_and_not_used(store, wheel, rules, tmp_path, monkeypatch):
+    pinned = wheel("0.1.0")
+    save_policy(make(store, pinned, rules), tmp_path / "run.mpt")
+    wheel("0.1.0", folder="strangers", scale=9.0)
+    (tmp_path / "mpt.toml").write_text('wheelhouses = ["strangers", "wheels"]\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VersionNotStoredError) as caught:
+        load_policy(tmp_path / "run.mpt", store=tmp_path / "empty")
+    assert caught.value.next_command == f"mpt zoo add {pinned}"
+    assert [c.source for c in caught.value.resolution.candidates] == ["environment", "wheelhouse", "wheelhouse"]
+    assert not (tmp_path / "empty").exists()

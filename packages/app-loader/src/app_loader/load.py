@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mpt_format import Archive, open_archive
 from policy_interface import GameRules, InvalidConfigError, Policy
@@ -13,8 +14,10 @@ from app_loader.code import Code
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
 from app_loader.judge import check_contract
 from app_loader.loaded import LoadedPolicy, LoadOrigin
+from app_loader.migration import Migrated, find_route, follow
 from app_loader.resolve import Resolution, resolve
 from app_loader.restore import restore
+from app_loader.settings import read_settings
 from app_loader.store import Store
 from app_loader.witness import Witness, WitnessReport, WitnessSpec, replay_witness
 
@@ -59,6 +62,7 @@ def load_policy(
         BuildError: the code cannot build the policy from the archive's config.
         RestoreError: the weights do not fit what the code built.
         WitnessError: the policy does not do what was recorded, or ``verify="witness"`` and nothing was recorded.
+        MigrationError: the revisions between the checkpoint and this code cannot be followed; the reason is named.
         RulesMismatchError: `rules` differ by more than a renumbering or rescaling.
     """
     opened_store = store if isinstance(store, Store) else Store(store)
@@ -86,7 +90,7 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
             cause="the archive holds weights without a policy: it names no code and no architecture; "
             "mpt convert writes one with --kind",
         )
-    return resolve(record, requested, store, archive=str(archive.path))
+    return resolve(record, requested, store, wheelhouses=read_settings().wheelhouses)
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:
@@ -97,10 +101,14 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
     """
     code = check_resolution(archive, resolution)
     check_contract(code)
-    subject = f"{archive.architecture['kind']} of {code.distribution} {code.version}"
-    architecture = read_architecture(code, archive.architecture, archive=str(archive.path))
-    policy = build_on_meta(architecture, read_rules(archive), subject=subject, archive=str(archive.path))
-    restore_policy(policy, archive, device=device, subject=subject)
+    path = str(archive.path)
+    migrated = follow_revisions(archive, resolution, code)
+    document = archive.architecture if migrated is None else migrated.architecture
+    subject = f"{document['kind']} of {code.distribution} {code.version}"
+    architecture = read_architecture(code, document, archive=path)
+    rules = read_rules(archive, None if migrated is None else migrated.rules)
+    policy = build_on_meta(architecture, rules, subject=subject, archive=path)
+    restore_policy(policy, archive, device=device, subject=subject, migrated=migrated)
     chosen = resolution.chosen
     origin = LoadOrigin(
         distribution=code.distribution,
@@ -108,10 +116,26 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
         digest=code.wheel_sha256,
         mode=code.mode,
         reason=chosen.reason if chosen else "",
+        revisions=() if migrated is None else migrated.route.ids,
     )
     return LoadedPolicy(
         policy, origin=origin, manifest=archive.manifest, content_digest=archive.manifest.content_digest
     )
+
+
+def follow_revisions(archive: Archive, resolution: Resolution, code: Code) -> Migrated | None:
+    """Return the archive seen through the reviewed revisions between it and the code; None where there are none.
+
+    The code that a checkpoint was trained with never needs one. Nothing is computed but shapes.
+
+    Raises:
+        MigrationError: the revisions contradict each other, one is an unreviewed draft, or one does not fit the
+        archive.
+    """
+    if resolution.requested == "trained":
+        return None
+    route = find_route(archive.manifest, archive.architecture, code, subject=str(archive.path))
+    return follow(archive, route) if route.revisions else None
 
 
 def check_resolution(archive: Archive, resolution: Resolution) -> Code:
@@ -138,8 +162,8 @@ def check_resolution(archive: Archive, resolution: Resolution) -> Code:
     )
 
 
-def read_rules(archive: Archive) -> GameRules:
-    """Return the rules that the policy was made for.
+def read_rules(archive: Archive, migrated: Mapping[str, Any] | None = None) -> GameRules:
+    """Return the rules that the policy was made for, or what revisions made of them.
 
     Raises:
         BuildError: the archive has none, or they do not fit this contract.
@@ -147,12 +171,19 @@ def read_rules(archive: Archive) -> GameRules:
     if archive.game_rules is None:
         raise BuildError(str(archive.path), stage="rules", cause="the archive has no game_rules.json")
     try:
-        return GameRules.from_document(archive.game_rules)
+        return GameRules.from_document(archive.game_rules if migrated is None else migrated)
     except InvalidConfigError as error:
         raise BuildError(str(archive.path), stage="rules", cause=str(error), problems=error.problems) from error
 
 
-def restore_policy(policy: Policy, archive: Archive, *, device: str | torch.device, subject: str) -> None:
+def restore_policy(
+    policy: Policy,
+    archive: Archive,
+    *,
+    device: str | torch.device,
+    subject: str,
+    migrated: Migrated | None = None,
+) -> None:
     """Put the archive's weights into a policy built on ``meta``; it is left in evaluation mode.
 
     Raises:
@@ -161,7 +192,11 @@ def restore_policy(policy: Policy, archive: Archive, *, device: str | torch.devi
     """
     if policy.module is None:
         raise BuildError(subject, stage="make_policy", cause="the policy's module is None")
-    restore(policy.module, archive.read_state_dict(device=device), subject=subject, archive=str(archive.path))
+    if migrated is None:
+        restore(policy.module, archive.read_state_dict(device=device), subject=subject, archive=str(archive.path))
+    else:
+        restore(policy.module, migrated.make_state_dict(), subject=subject, archive=str(archive.path))
+        policy.module.to(device)
     policy.module.eval()
 
 

@@ -21,6 +21,7 @@ class Candidate:
         digest: sha256 (hex) of its wheel, None when there is none.
         accepted: whether it may be used.
         reason: why, in words.
+        location: the wheel that could be added to the store; None where there is nothing to add.
         code: the code itself; None when rejected before it could be opened.
     """
 
@@ -30,11 +31,12 @@ class Candidate:
     digest: str | None
     accepted: bool
     reason: str
+    location: str | None = None
     code: Code | None = field(default=None, compare=False, repr=False)
 
     def to_document(self) -> dict[str, Any]:
         """Return the candidate as plain data."""
-        names = ("source", "distribution", "version", "digest", "accepted", "reason")
+        names = ("source", "distribution", "version", "digest", "accepted", "reason", "location")
         return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:

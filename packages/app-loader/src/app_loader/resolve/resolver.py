@@ -6,10 +6,12 @@ when the checkpoint was saved before its wheel was built. A version text alone n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from app_loader.code import Code, StoredCode, find_installed
@@ -21,28 +23,30 @@ if TYPE_CHECKING:
     from app_loader.store import Entry, Store
 
 
-def resolve(record: CodeRecord, requested: str, store: Store, *, archive: str) -> Resolution:
+def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Sequence[Path] = ()) -> Resolution:
     """Return what could compute a checkpoint.
 
     Args:
         record: the manifest's code record.
         requested: ``trained``, ``current`` or a version text.
         store: where isolated versions live.
-        archive: the archive's path, for the next command.
+        wheelhouses: folders that are looked through for a wheel to add; what lies there is never used as it is.
     """
     if requested == "trained":
-        candidates = tuple(_trained(record, store))
-        command = f"mpt zoo add WHEEL   # {_wanted(record)}"
+        candidates = tuple(_trained(record, store, wheelhouses))
+        wanted = _wanted(record)
     elif requested == "current":
         candidates = tuple(_current(record, store))
-        command = f"uv pip install {record.distribution}   # or: mpt zoo add WHEEL"
+        wanted = f"any version of {record.distribution}; or install it"
     else:
-        candidates = tuple(_version(record, store, requested))
-        command = f"mpt zoo add WHEEL   # of {record.distribution} {requested}"
+        candidates = (*_version(record, store, requested), *_wheels(record, wheelhouses, requested.partition("@")[0]))
+        wanted = f"{record.distribution} {requested}"
+    addable = next((each.location for each in candidates if each.location), None)
+    command = f"mpt zoo add {addable}" if addable else f"mpt zoo add WHEEL   # {wanted}"
     return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
 
 
-def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
+def _trained(record: CodeRecord, store: Store, wheelhouses: Sequence[Path]) -> Iterator[Candidate]:
     for entry in _entries(store, record.distribution):
         yield _judge_identity("store", StoredCode(entry), record)
     installed = find_installed(record.distribution)
@@ -50,6 +54,32 @@ def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
         yield _absent("environment", record.distribution, "not installed")
     else:
         yield _judge_identity("environment", installed, record)
+    yield from _wheels(record, wheelhouses, record.version, sha256=record.wheel_sha256)
+
+
+def _wheels(
+    record: CodeRecord, wheelhouses: Sequence[Path], version: str, *, sha256: str | None = None
+) -> Iterator[Candidate]:
+    """Yield the wheels that could be added: never accepted, because adding one is an act of trust."""
+    for wheel in (wheel for folder in wheelhouses for wheel in sorted(folder.glob("*.whl"))):
+        try:
+            name, of, *_ = parse_wheel_filename(wheel.name)
+        except InvalidWheelFilename:
+            continue
+        if name != canonicalize_name(record.distribution) or not _same_version(str(of), version):
+            continue
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        fits = sha256 is None or digest == sha256
+        reason = f"not in the store; mpt zoo add {wheel}" if fits else f"{wheel} has another sha256 than the pinned one"
+        yield Candidate(
+            source="wheelhouse",
+            distribution=record.distribution,
+            version=str(of),
+            digest=digest,
+            accepted=False,
+            reason=reason,
+            location=str(wheel) if fits else None,
+        )
 
 
 def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate:
