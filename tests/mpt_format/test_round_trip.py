@@ -101,6 +101,13 @@ def test_tensors_outlive_the_archive(module: Everything, path: Path) -> None:
     assert tensors.keys() == {"a.weight", "a.bias"}
 
 
+def test_a_closed_archive_says_so(path: Path) -> None:
+    with open_archive(path) as archive:
+        pass
+    with pytest.raises(ValueError, match="closed"):
+        archive.read_member("manifest.json")
+
+
 def test_two_saves_give_the_same_bytes(module: Everything, path: Path, tmp_path: Path) -> None:
     again = write_archive(tmp_path / "again.mpt", ArchiveContent(state=collect_state(module)))
     assert again.path.read_bytes() == path.read_bytes()

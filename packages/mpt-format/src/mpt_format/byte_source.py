@@ -63,7 +63,13 @@ class LocalSource:
         self.size_bytes = status.st_size
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        """Return exactly that many bytes; see `ByteSource.read_at`."""
+        """Return exactly that many bytes; see `ByteSource.read_at`.
+
+        Raises:
+            CorruptArchiveError: the file ends before.
+            ValueError: the source is closed.
+        """
+        self._check_open()
         parts: list[bytes] = []
         left = size_bytes
         while left > 0:
@@ -80,6 +86,7 @@ class LocalSource:
 
     def map_private(self) -> mmap.mmap | memoryview:
         """Return the file, mapped copy-on-write; see `ByteSource.map_private`."""
+        self._check_open()
         if self.size_bytes == 0 or os.fstat(self._fd).st_size < self.size_bytes:
             raise _cut(self.name, self.size_bytes, "the file has become shorter")
         try:
@@ -94,6 +101,10 @@ class LocalSource:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise ValueError(f"{self.name}: the archive is closed; read inside the `with` block")
 
 
 class MemorySource:

@@ -31,6 +31,10 @@ class DigestThread:
         """Close the current section and keep its digest under a name."""
         self._queue.put(name)
 
+    def put(self, name: str, digest: str) -> None:
+        """Keep a digest that was computed elsewhere."""
+        self._digests[name] = digest
+
     def finish(self) -> dict[str, str]:
         """Wait for everything and return the digests (hex) by section name."""
         self._queue.put(None)

@@ -323,10 +323,25 @@ def _document(manifest: Manifest) -> dict[str, Json]:
     document["lineage"] = None if m.lineage is None else dict(m.lineage)
     document["members"] = {name: _plain(record) for name, record in m.members.items()}
     document["modules"] = {name: _plain(record) for name, record in m.modules.items()}
-    document["tensors"] = {name: _plain(record) for name, record in m.tensors.items()}
+    document["tensors"] = {name: _plain_tensor(record) for name, record in m.tensors.items()}
     document["aliases"] = {name: _plain(record) for name, record in m.aliases.items()}
     document.update(m.extra)
     return document
+
+
+def _plain_tensor(record: TensorRecord) -> dict[str, Json]:
+    """Return what `_plain` would, without looking at fields one by one: there may be a hundred thousand."""
+    result: dict[str, Json] = {
+        "dtype": record.dtype,
+        "shape": list(record.shape),
+        "kind": record.kind,
+        "sha256": record.sha256,
+    }
+    if record.stride is not None:
+        result["stride"] = list(record.stride)
+    if record.extra:
+        result.update(record.extra)
+    return result
 
 
 _DERIVED = frozenset({"name", "module_type", "module_version"})  # the key, or a fact of `modules`

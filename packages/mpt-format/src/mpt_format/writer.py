@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, cast
 from mpt_format import format as layout
 from mpt_format.content import ArchiveContent, check_content
 from mpt_format.digesting import DigestThread, crc32_of
+from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import ArchiveProblem, ArchiveWriteError, ManifestError, UnstorableStateError
 from mpt_format.manifest import Manifest, parse_manifest
-from mpt_format.payload import TensorPayload
+from mpt_format.payload import PIECE_BYTES, TensorPayload
 from mpt_format.records import ArchitectureRecord, MemberRecord, TensorRecord
 from mpt_format.strict_json import format_json
 from mpt_format.strict_yaml import format_yaml, parse_yaml
@@ -30,6 +31,7 @@ from mpt_format.zip_writer import ZipWriter
 if TYPE_CHECKING:
     import torch
 
+_SMALL_BYTES = 1 << 16  # below, handing a piece to another thread costs more than hashing it
 _NO_DIGEST = "0" * 64  # as wide as a real one: the manifest's size is known before the tensors are hashed
 
 
@@ -93,6 +95,7 @@ class _Plan:
     """The members in order, and the manifest with blank digests for what is hashed while it is written."""
 
     manifest: Manifest
+    text: bytes
     members: Mapping[str, bytes | _TensorMember]
 
 
@@ -150,11 +153,12 @@ def _plan(content: ArchiveContent) -> _Plan:
         lineage=content.lineage,
     )
     try:
-        parse_manifest(manifest.to_json())  # what we write, we can read
+        text = manifest.to_json()
+        parse_manifest(text)  # what we write, we can read
     except ManifestError as error:
         raise UnstorableStateError(error.problems) from None
     _check_sizes(members, manifest)
-    return _Plan(manifest=manifest, members=members)
+    return _Plan(manifest=manifest, text=text, members=members)
 
 
 def _architecture(content: ArchiveContent) -> tuple[bytes, ArchitectureRecord]:
@@ -216,9 +220,8 @@ def _check_sizes(members: Mapping[str, bytes | _TensorMember], manifest: Manifes
 
 def _write_members(fd: int, plan: _Plan) -> tuple[Manifest, int]:
     writer = ZipWriter(fd)
-    blank = plan.manifest.to_json()
-    writer.begin_member(layout.MANIFEST, len(blank))
-    writer.write(blank)
+    writer.begin_member(layout.MANIFEST, len(plan.text))
+    writer.write(plan.text)
     writer.end_member(0)
     digests = DigestThread()
     try:
@@ -238,23 +241,70 @@ def _write_members(fd: int, plan: _Plan) -> tuple[Manifest, int]:
 
 
 def _write_tensors(writer: ZipWriter, digests: DigestThread, name: str, member: _TensorMember) -> None:
-    """Write one tensor member; the weights get a digest per tensor, other members one digest."""
+    """Write one tensor member; the weights get a digest per tensor, other members one digest.
+
+    Raises:
+        UnstorableStateError: a payload yields another number of bytes than its dtype and shape ask for.
+    """
     is_weights = name == layout.WEIGHTS
     writer.begin_member(name, member.size_bytes)
-    writer.write(member.header)
-    checksum = crc32_of(member.header)
+    stream = _MemberStream(writer)
+    stream.write(memoryview(member.header))
     if not is_weights:
         digests.add_piece(memoryview(member.header))
     for tensor_name, payload in member.payloads.items():
+        expected = find_size_bytes(payload.dtype, payload.shape) or 0
+        is_small = is_weights and expected <= _SMALL_BYTES
+        small = hashlib.sha256() if is_small else None
+        written = 0
         for piece in payload.pieces():
-            digests.add_piece(piece)
-            checksum = crc32_of(piece, checksum)
-            writer.write(piece)
-        if is_weights:
+            written += len(piece)
+            if small is not None:
+                small.update(piece)
+            else:
+                digests.add_piece(piece)
+            stream.write(piece)
+        if written != expected:
+            message = f"yields {written} bytes, {payload.dtype} of shape {list(payload.shape)} has {expected}"
+            raise UnstorableStateError([ArchiveProblem(where=tensor_name, message=message)])
+        if small is not None:
+            digests.put(f"tensor:{tensor_name}", small.hexdigest())
+        elif is_weights:
             digests.end_section(f"tensor:{tensor_name}")
     if not is_weights:
         digests.end_section(f"member:{name}")
-    writer.end_member(checksum)
+    writer.end_member(stream.finish())
+
+
+class _MemberStream:
+    """Writes pieces, small ones gathered, and keeps the checksum."""
+
+    def __init__(self, writer: ZipWriter) -> None:
+        self._writer = writer
+        self._gathered = bytearray()
+        self._checksum = 0
+
+    def write(self, piece: memoryview) -> None:
+        if len(piece) <= _SMALL_BYTES:
+            self._gathered += piece
+            if len(self._gathered) >= PIECE_BYTES:
+                self._flush()
+            return
+        self._flush()
+        self._checksum = crc32_of(piece, self._checksum)
+        self._writer.write(piece)
+
+    def finish(self) -> int:
+        """Write what is left and return the checksum."""
+        self._flush()
+        return self._checksum
+
+    def _flush(self) -> None:
+        if self._gathered:
+            data = bytes(self._gathered)
+            self._checksum = crc32_of(data, self._checksum)
+            self._writer.write(data)
+            self._gathered = bytearray()
 
 
 def _fill_in(manifest: Manifest, digests: Mapping[str, str]) -> Manifest:
