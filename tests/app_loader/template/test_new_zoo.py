@@ -1,0 +1,110 @@
+"""The template end to end: written, linted, tested, built, stored, and loaded like any other zoo."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from app_loader import Store, load_policy, save_policy
+from app_loader.cli.new_zoo import new_zoo
+from app_loader.template import parse_zoo_name, write_zoo
+from app_loader.template.names import ZooNameError
+from app_loader.template.write import FolderTakenError
+from click.testing import CliRunner
+from policy_interface import DiscreteActions, Feature, GameRules, Policy, origin_of
+
+RULES = GameRules(
+    features=(Feature(name="position", id=0, scale=2.4), Feature(name="velocity", id=1, shape=(2,))),
+    actions=DiscreteActions.of("left", "right"),
+)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("new") / "space-zoo"
+    result = CliRunner().invoke(new_zoo, ["space-zoo", "--into", str(folder)])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(zoo: Path) -> Path:
+    uv = os.environ.get("UV") or shutil.which("uv")
+    assert uv is not None
+    subprocess.run([uv, "build", "--quiet", "--wheel", str(zoo), "--out-dir", str(zoo / "dist")], check=True)
+    (found,) = (zoo / "dist").glob("*.whl")
+    return found
+
+
+def run(zoo: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(zoo / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=zoo, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_new_zoo_passes_its_own_tests(zoo: Path) -> None:
+    done = run(zoo, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_new_zoo_keeps_its_import_contracts_and_they_bite(zoo: Path, tmp_path: Path) -> None:
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    assert run(zoo, "-c", program, "--no-cache").returncode == 0
+    broken = tmp_path / "broken"
+    shutil.copytree(zoo, broken)
+    (broken / "src/space_zoo/late.py").write_text("import app_loader\n")
+    assert run(broken, "-c", program, "--no-cache").returncode == 1
+
+
+def test_new_zoo_is_clean_code(zoo: Path) -> None:
+    for arguments in (["check", "--select", "E,F,I,B"], ["format", "--check"]):
+        done = run(zoo, "-m", "ruff", *arguments, "--no-cache", "--isolated", "--line-length", "120", "src", "tests")
+        assert done.returncode == 0, done.stdout
+
+
+def test_its_wheel_loads_from_a_store_like_any_other(wheel: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    entry = store.add([wheel])
+    architecture = entry.import_module("space_zoo.mlp").MlpArchitecture(hidden=16)
+    torch.manual_seed(0)
+    policy = architecture.make_policy(RULES)
+    save_policy(policy, tmp_path / "run.mpt")
+    loaded = load_policy(tmp_path / "run.mpt", store=store, verify="witness")
+    assert isinstance(loaded, Policy)
+    assert (loaded.origin.distribution, loaded.origin.version) == ("space-zoo", "0.1.0")
+    assert loaded.architecture.kind == "space_zoo_mlp"
+    assert origin_of(loaded.module).module == "space_zoo.mlp"
+    observation = torch.randn(4, 3)
+    for name in ("action", "logits", "value"):
+        expected, found = (getattr(p.act(observation, {}), name) for p in (policy, loaded))
+        assert torch.equal(expected, found)
+
+
+def test_nothing_is_written_over(zoo: Path) -> None:
+    before = sorted(zoo.rglob("*"))
+    with pytest.raises(FolderTakenError) as caught:
+        write_zoo(parse_zoo_name("other-zoo"), zoo)
+    assert caught.value.path == str(zoo)
+    assert sorted(zoo.rglob("*")) == before
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["My-Zoo", "my_zoo", "1zoo", "zoo-", "-zoo", "a--b", "torch", "json", "class", ""])
+def test_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(ZooNameError) as caught:
+        parse_zoo_name(name)
+    assert caught.value.name == name
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_names_of_a_zoo_follow_from_one() -> None:
+    names = parse_zoo_name("space-zoo-2")
+    assert (names.distribution, names.package, names.kind) == ("space-zoo-2", "space_zoo_2", "space_zoo_2_mlp")
