@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from app_loader import trainer_state
 from app_loader.build import build_on_meta
-from app_loader.code_record import record_code
+from app_loader.code_record import find_code, record_code
 from app_loader.errors import BuildError
 from app_loader.loaded import LoadedPolicy
+from app_loader.migration import find_head
 from app_loader.witness import record_witness
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def save_policy(
 
     Raises:
         BuildError: the architecture cannot build the policy again, or builds another one.
+        MigrationError: the code's migration revisions contradict each other.
         UnstorableStateError: the module's state holds what is no tensor and no JSON.
         ArchiveWriteError: the disk refused; whatever stood at `path` is untouched.
     """
@@ -82,6 +84,7 @@ def save_policy(
         code=code.record,
         requires=code.requires,
         environment=_environment(),
+        migration=_migration(type(architecture)),
         architecture=text,
         config_sources=dict(_config_sources(architecture)),
         game_rules=rules.to_document(),
@@ -141,6 +144,12 @@ def _leaf_paths(document: Any, prefix: str) -> Iterator[str]:
             yield from _leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix
+
+
+def _migration(cls: type[PolicyArchitecture]) -> dict[str, Any]:
+    """Return the revision that the policy's code ends with, so that later code knows where to go on."""
+    head = find_head(find_code(cls))
+    return {} if head is None else {"head": head}
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,52 @@
+"""Where revisions come from: the entry point of the code's own distribution, never a name that an archive gives."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from importlib import metadata
+
+from policy_interface.migrations import ENTRY_POINTS, InvalidMigrationError, Revision, RevisionGraph
+
+from app_loader.code import Code, StoredCode, find_installed
+from app_loader.errors import MigrationError
+
+
+def read_history(code: Code) -> RevisionGraph:
+    """Return the revisions that a version of model code declares; an empty graph when it declares none.
+
+    Raises:
+        MigrationError: they cannot be imported, or contradict each other.
+    """
+    subject = f"{code.distribution} {code.version}"
+    try:
+        return RevisionGraph.of(_revisions(code))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise MigrationError(subject, [f"its revisions cannot be imported: {error}"], "mpt zoo show") from error
+    except InvalidMigrationError as error:
+        raise MigrationError(subject, error.problems, "mpt migrate check") from error
+
+
+def read_known_history(code: Code) -> RevisionGraph:
+    """Return the code's own revisions, or those of the installed version where the code is older than its revisions."""
+    graph = read_history(code)
+    if graph.revisions:
+        return graph
+    installed = find_installed(code.distribution)
+    return graph if installed is None else read_history(installed)
+
+
+def _revisions(code: Code) -> Iterable[Revision]:
+    if isinstance(code, StoredCode):
+        points = code.entry.entry_points(ENTRY_POINTS)
+        for value in points.values():
+            module, _, attribute = value.partition(":")
+            yield from getattr(code.entry.import_module(module), attribute)
+        return
+    try:
+        distribution = metadata.distribution(code.distribution)
+    except metadata.PackageNotFoundError:
+        return
+    for point in distribution.entry_points.select(group=ENTRY_POINTS):
+        module, _, attribute = point.value.partition(":")
+        yield from getattr(importlib.import_module(module), attribute)
