@@ -15,7 +15,7 @@ from packaging.version import Version
 from tools.release.errors import ReleaseError
 from tools.release.packages import ROOT
 from tools.release.rehearsal import find_uv
-from tools.release.wheelhouse import add_wheel, find_last_release, read_wheelhouse, write_index
+from tools.release.wheelhouse import add_wheel, find_last_release, list_release, read_wheelhouse, write_index
 
 
 class Links(html.parser.HTMLParser):
@@ -95,3 +95,14 @@ def test_index_of_this_repository_is_the_one_its_wheels_give(tmp_path: Path) -> 
     for path in sorted((copy / "simple").rglob("index.*")):
         kept = ROOT / "wheelhouse" / path.relative_to(copy)
         assert kept.read_bytes() == path.read_bytes(), f"{kept} is stale; write it anew: just wheelhouse"
+
+
+def test_release_is_listed_below_the_others_in_the_readme(wheelhouse: Path) -> None:
+    (wheel,) = read_wheelhouse(wheelhouse)
+    list_release(wheelhouse, wheel, tag="t", commit="c")
+    assert not (wheelhouse / "README.md").exists()
+    (wheelhouse / "README.md").write_text("# w\n\n| wheel | tag |\n|---|---|\n| `old.whl` | x |\n\nText\n")
+    list_release(wheelhouse, wheel, tag="t", commit="c")
+    lines = (wheelhouse / "README.md").read_text().splitlines()
+    assert lines[5] == f"| `{wheel.path.name}` | `t` | `c` | `{wheel.sha256}` |"
+    assert lines[4].startswith("| `old.whl`") and lines[6:] == ["", "Text"]

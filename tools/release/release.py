@@ -16,12 +16,13 @@ from tools.release.build import build_reproducible_wheel
 from tools.release.changelog import write_changelog
 from tools.release.errors import BumpError, ReleaseError
 from tools.release.git import commit, commit_time, git, scratch_worktree
+from tools.release.museum import grow_museum
 from tools.release.packages import Package
 from tools.release.promises.change import Bump, Change, minimum_version
 from tools.release.promises.package import compare_wheels
 from tools.release.rehearsal import find_uv, rehearse
 from tools.release.tree import check_tree
-from tools.release.wheelhouse import ReleasedWheel, add_wheel, find_last_release
+from tools.release.wheelhouse import ReleasedWheel, add_wheel, find_last_release, list_release
 
 Say = Callable[[str], None]
 
@@ -34,6 +35,8 @@ class Rehearsal(Protocol):
 
 
 WHEELHOUSE = "wheelhouse"
+MUSEUM = "museum"
+ZOO = "model-zoo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,12 @@ def release(package: Package, version: Version, *, dry_run: bool, say: Say, rehe
         added = add_wheel(root / WHEELHOUSE, wheel)
         say("testing the built wheel in a clean environment")
         rehearsal(tree, version, index=root / WHEELHOUSE / "simple", scratch=Path(out), say=say)
-        last = commit(root, f"Add {package.name} {version} to the wheelhouse", [WHEELHOUSE])
+        list_release(root / WHEELHOUSE, added, tag=package.tag(version), commit=released_at)
+        if package.name == ZOO:
+            say("training the museum's room with the wheel")
+            grow_museum(root, version)
+        grown = [folder for folder in (WHEELHOUSE, MUSEUM) if (root / folder).exists()]
+        last = commit(root, f"Add {package.name} {version} to the wheelhouse", grown)
         if not dry_run:
             say(f"tagging {package.tag(version)} and moving the branch forward")
             message = f"{package.name} {version}"

@@ -69,6 +69,18 @@ def add_wheel(folder: Path, wheel: Path) -> ReleasedWheel:
     return _read(target)
 
 
+def list_release(folder: Path, wheel: ReleasedWheel, *, tag: str, commit: str) -> None:
+    """Add the wheel's line to the table in the wheelhouse's README.md, where there is one."""
+    readme = folder / "README.md"
+    if not readme.exists():
+        return
+    lines = readme.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [number for number, line in enumerate(lines) if line.startswith(("| `", "|---"))]
+    if rows:
+        lines.insert(rows[-1] + 1, f"| `{wheel.path.name}` | `{tag}` | `{commit}` | `{wheel.sha256}` |\n")
+        readme.write_text("".join(lines), encoding="utf-8")
+
+
 def write_index(folder: Path) -> None:
     """Write `simple/` anew from the wheels of the folder."""
     projects: dict[str, list[ReleasedWheel]] = defaultdict(list)
