@@ -44,6 +44,7 @@ from mpt_format.writer import WrittenArchive, write_archive
 
 if TYPE_CHECKING:
     from mpt_format.audit import FileAudit, audit_checkpoint
+    from mpt_format.convert import Conversion, convert_checkpoint
 
 __all__ = [
     "AliasRecord",
@@ -57,6 +58,7 @@ __all__ = [
     "AuditError",
     "BytesPayload",
     "CodeRecord",
+    "Conversion",
     "ConversionError",
     "CorruptArchiveError",
     "FileAudit",
@@ -80,6 +82,7 @@ __all__ = [
     "WrittenArchive",
     "audit_checkpoint",
     "collect_state",
+    "convert_checkpoint",
     "open_archive",
     "parse_manifest",
     "write_archive",
@@ -87,7 +90,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the audit when it is asked for: reading an archive does not need it."""
+    """Import the audit and the conversion when they are asked for: reading an archive needs neither."""
+    if name in ("Conversion", "convert_checkpoint"):
+        import mpt_format.convert
+
+        return getattr(mpt_format.convert, name)
     if name in ("FileAudit", "audit_checkpoint"):
         import mpt_format.audit
 

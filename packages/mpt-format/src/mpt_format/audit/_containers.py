@@ -21,6 +21,7 @@ from typing import IO, cast
 
 from ._limits import Limits
 from ._machine import Buffer, Stream, run_pickle
+from ._nodes import Persistent
 from ._safetensors import read_safetensors_table
 from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
 from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
@@ -213,6 +214,8 @@ def _locate_legacy_storages(data: Buffer, root: Stream, keys: Stream, container:
         count = int.from_bytes(data[at : at + 8], "little", signed=True)
         item = sizes.get(str(key), 0)
         if count < 0 or not item or at + 8 + count * item > len(data):
+            if not item and any(type(event) is Persistent and type(event.pid) is str for event in root.log):
+                return ["its storages are named in text (protocol 0), which no torch version can read back"]
             if not item:
                 container.problems.append("a storage is listed that no tensor uses, so its length is unknown")
             else:

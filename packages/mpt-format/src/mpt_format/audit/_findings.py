@@ -17,7 +17,7 @@ from ._hints import CONVERT_TO, describe_allowlisting
 from ._judge import Judgement, find_bytes, find_callee_name, judge_call, judge_reference
 from ._limits import Limits
 from ._machine import APPEND, BUILD, NOTE, SETITEM, Event
-from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetNode, Unresolvable
+from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
 from ._opcodes import opcode_name
 from ._result import SEVERITIES, Finding, Severity
 from ._tensors import find_tensor, storage_record
@@ -246,7 +246,7 @@ class _Collector:
         elif kind is Ext or kind is Unresolvable:
             self._add_reference(candidate, walk, index, node)
         elif kind is Persistent:
-            if storage_record(node) is None:
+            if storage_record(node) is None and id(node) not in walk.callees:
                 self._add_persistent(candidate, walk, index, node)
         elif kind in (bytes, memoryview, ByteArray, BigInt):
             name = "bytearray" if kind is ByteArray else "integer" if kind is BigInt else "bytes"
@@ -413,7 +413,8 @@ def _used_as_class(log: list[Event]) -> set[int]:
         if type(event) is Call:
             used.add(id(event.func))
             if find_callee_name(event.func) in _CLASS_FIRST and type(event.args) is tuple and event.args:
-                used.add(id(event.args[0]))
+                used.add(id(find_class(event.args[0])))
+            used.add(id(find_class(event.func)))
     return used
 
 

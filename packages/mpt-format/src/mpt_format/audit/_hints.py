@@ -79,6 +79,7 @@ CONVERT_TO: dict[str, str] = {
     "bool": "a plain bool",
     "complex": "two numbers",
     "singleton": "None",
+    "exception": "text: `repr(value)`",
     "code": "a name that your own code looks up: functions and lambdas have no place in a checkpoint",
 }
 """Kind -> what to write into the checkpoint instead."""

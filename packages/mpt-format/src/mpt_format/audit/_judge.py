@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 
 from ._names_known import find_kind, is_class_like, is_code_carrier, is_executing, is_stdlib
-from ._nodes import Call, DictNode, Ext, Global, Node, Unresolvable
+from ._nodes import Call, DictNode, Ext, Global, Node, Unresolvable, find_class
 from ._result import Severity
 
 _NEWOBJ = (0x81, 0x92)
@@ -34,8 +34,9 @@ class Judgement:
 
 def find_callee_name(func: Node) -> str | None:
     """The dotted name that a call's function has: a global, or `getattr` of a global with a plain name."""
-    if type(func) is Global:
-        return func.full_name
+    named = find_class(func)
+    if named is not None:
+        return named.full_name
     if type(func) is Call and type(func.func) is Global and func.func.full_name == _GETATTR:
         target = _getattr_target(func)
         if target is not None:
@@ -125,8 +126,8 @@ def judge_call(call: Call) -> Judgement:
 
 
 def _judge_class_first(call: Call, name: str) -> Judgement:
-    cls = call.args[0] if type(call.args) is tuple and call.args else None
-    if type(cls) is not Global:
+    cls = find_class(call.args[0]) if type(call.args) is tuple and call.args else None
+    if cls is None:
         return Judgement(
             kind="computed call", name=name, severity="dangerous", why="the class to construct is itself computed"
         )

@@ -120,6 +120,7 @@ _KIND_PREFIX_BLOCKED = ("torch.optim._", "torch.nn.utils._", "numpy.random._exam
 _NUMPY_TYPES = re.compile(
     r"numpy\.(bool_?|u?int(8|16|32|64|c|p)|float(16|32|64|128)|complex(64|128)|str_|bytes_|object_)$"
 )
+_EXCEPTIONS = re.compile(r"(builtins|exceptions)\.[A-Z]\w*(Error|Exception|Warning|Iteration|Interrupt|Exit)$")
 _TORCH_VALUES = re.compile(
     r"torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_\w+|memory_format)$"
 )
@@ -179,6 +180,8 @@ def find_kind(name: str) -> str | None:
         return kind
     if _NUMPY_TYPES.match(name):
         return "numpy type"
+    if _EXCEPTIONS.match(name):
+        return "exception"
     if _TORCH_VALUES.match(name):
         return "torch value"
     if name.startswith(_KIND_PREFIX_BLOCKED):

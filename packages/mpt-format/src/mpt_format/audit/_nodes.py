@@ -20,6 +20,7 @@ __all__ = [
     "Persistent",
     "SetNode",
     "Unresolvable",
+    "find_class",
 ]
 
 from typing import Any, TypeAlias
@@ -158,6 +159,17 @@ class Persistent:
     def __init__(self, pid: Node, offset: int) -> None:
         self.pid = pid
         self.offset = offset
+
+
+def find_class(node: Node) -> Global | None:
+    """The global that names a class: the node itself, or what torch before 1.0 wrapped with the module's source."""
+    if type(node) is Global:
+        return node
+    if type(node) is Persistent:
+        pid = node.pid
+        if type(pid) is tuple and len(pid) > 1 and pid[0] in ("module", b"module") and type(pid[1]) is Global:
+            return pid[1]
+    return None
 
 
 class Ext:

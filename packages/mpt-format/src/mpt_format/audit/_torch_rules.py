@@ -24,6 +24,8 @@ from ._opcodes import OPCODES, opcode_name
 
 _REBUILDS = "torch._utils._rebuild_"
 _NEWOBJ = 0x81
+_LEGACY_FIELDS = 6
+"""A storage's persistent id in a legacy file ends in its view metadata."""
 _DTENSOR = "torch.distributed.tensor"
 
 
@@ -193,7 +195,8 @@ def _judge_import(node: Global, rules: Rules, also_allowed: AbstractSet[str]) ->
         return Refusal(
             offset=node.offset, reason="`torch.distributed.tensor` must be imported to load DTensors", node=node
         )
-    shown = name.removeprefix("builtins.")
+    # torch does not translate the names of the Python 2 module `exceptions`
+    shown = node.spelled if node.spelled.startswith("exceptions.") else name.removeprefix("builtins.")
     return Refusal(
         offset=node.offset,
         reason=f"Unsupported global: GLOBAL {shown} was not an allowed global by default.",
@@ -223,6 +226,8 @@ def _judge_storage(
         return Refusal(offset=node.offset, reason="Only persistent_load of storage is allowed", node=node)
     if len(pid) != storage_fields or type(pid[1]) is not Global or rules.allowed.get(pid[1].full_name) != "storage":
         return Refusal(offset=node.offset, reason="a persistent id that names no storage", node=node)
+    if storage_fields == _LEGACY_FIELDS and pid[1].name == "UntypedStorage":
+        return Refusal(offset=node.offset, reason="AttributeError: UntypedStorage has no attribute 'dtype'", node=node)
     if type(pid[4]) is not int:
         return Refusal(offset=node.offset, reason="a storage without a length", node=node)
     if storages is not None and (type(pid[2]) is not str or pid[2] not in storages):

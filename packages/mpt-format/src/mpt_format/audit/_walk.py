@@ -8,13 +8,13 @@ constructor was given.
 
 from __future__ import annotations
 
-__all__ = ["Walk", "child_steps", "format_key", "format_step", "walk_graph"]
+__all__ = ["Walk", "child_steps", "format_key", "format_step", "state_attributes", "walk_graph"]
 
 from collections.abc import Iterator
 from typing import Any
 
 from ._limits import Limits
-from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
+from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, memoryview, BigInt, ByteArray})
 """Nodes without parts that carry no code; bytes are walked to only when asked for."""
@@ -164,9 +164,10 @@ def _parts(call: Call, callees: set[int]) -> Iterator[tuple[Node, Edge]]:
     """The children of a call, each with the step that leads to it in the finished object."""
     func = call.func
     name = ""
-    if type(func) is Global:
-        callees.add(id(func))
-        name = func.full_name
+    named = find_class(func)
+    if named is not None:
+        callees.update((id(func), id(named)))
+        name = named.full_name
     else:
         yield func, ("callee", None)
     more = call.items is not None or call.pairs is not None or call.states is not None or call.kwargs is not None
@@ -182,8 +183,8 @@ def _parts(call: Call, callees: set[int]) -> Iterator[tuple[Node, Edge]]:
             yield child, ("item" if name == "collections.deque" else "member", at)
         for at, child in enumerate(args[1:], 1):
             yield child, ("args", at)
-    elif name in _CLASS_FIRST and args and type(args[0]) is Global:
-        callees.add(id(args[0]))
+    elif name in _CLASS_FIRST and args and (cls := find_class(args[0])) is not None:
+        callees.update((id(args[0]), id(cls)))
         for at, child in enumerate(args[1:], 1):
             yield child, ("args", at)
     elif call.op == 0x81 and not more and args and name not in _PLAIN_CONSTRUCTORS:
@@ -218,6 +219,22 @@ def _pairs(pairs: list[Node], position: int) -> Iterator[tuple[Node, Edge]]:
             yield pair[1], ("key", pair[0])
         else:
             yield pair, ("args", position)
+
+
+def state_attributes(call: Call) -> list[tuple[str, Node]] | None:
+    """Attributes that BUILD gives an object, `__dict__` and slots alike; None where the state has another shape."""
+    found: list[tuple[str, Node]] = []
+    for state in call.states or ():
+        parts = [state]
+        if type(state) is tuple and len(state) == 2 and all(type(part) is DictNode or part is None for part in state):
+            parts = list(state)
+        for part in parts:
+            if part is None:
+                continue
+            if type(part) is not DictNode or any(type(key) is not str for key in part[::2]):
+                return None
+            found.extend(zip(part[::2], part[1::2], strict=False))
+    return found if call.states else None
 
 
 def _state_parts(name: str, state: Node) -> Iterator[tuple[Node, Edge]]:

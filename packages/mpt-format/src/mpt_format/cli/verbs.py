@@ -38,6 +38,9 @@ BUILT_IN: Final = {
     "audit": Verb(
         module="mpt_format.cli.audit", attribute="audit", summary="Say what keeps a checkpoint from loading."
     ),
+    "convert": Verb(
+        module="mpt_format.cli.convert", attribute="convert", summary="Turn a foreign checkpoint into an archive."
+    ),
     "diff": Verb(module="mpt_format.cli.diff", attribute="diff", summary="Compare two archives."),
     "inspect": Verb(module="mpt_format.cli.inspect", attribute="inspect", summary="Show what an archive holds."),
     "pack": Verb(module="mpt_format.cli.pack", attribute="pack", summary="Build an archive from a folder."),

@@ -1,0 +1,164 @@
+"""`mpt convert`: a foreign checkpoint into an `.mpt` or a safetensors file, without executing a byte of it.
+
+Exit codes: 0 written and verified, 1 refused, 2 usage. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mpt_format.cli.output import print_json, size_text
+from mpt_format.errors import ConversionError, escape_text
+
+if TYPE_CHECKING:
+    from mpt_format.convert import Conversion, KeyMap
+    from mpt_format.records import CodeRecord
+
+_SHOWN = 20
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command()
+@click.argument("path", metavar="FILE")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="*.safetensors, else an .mpt.")
+@click.option("--kind", help="Kind of the policy architecture, as in mlp_actor_critic.")
+@click.option("--schema-version", type=click.IntRange(min=1), help="Version of the kind's config schema.")
+@click.option("--config", type=_FILE, help="YAML: the config, or a whole policy_architecture.yaml.")
+@click.option("--rules", type=_FILE, help="JSON: the game rules.")
+@click.option("--code", metavar="NAME==VERSION", help="The distribution that the kind belongs to.")
+@click.option("--wheel", type=_FILE, help="The wheel of that distribution: pins it by digest.")
+@click.option("--state-path", help="Where the state dict is, as in \"root['model_state_dict']\".")
+@click.option("--map", "map_name", help="Rules that rename keys: a YAML file, or a shipped one (--map list).")
+@click.option("--as-fields", is_flag=True, help="Keep objects of unknown classes as dicts of their fields.")
+@click.option("--timestamps", is_flag=True, help="Keep datetimes as seconds instead of ISO 8601 text.")
+@click.option("--drop", multiple=True, metavar="PATH", help="Leave out what is at this path; may be repeated.")
+@click.option("--weights-only", is_flag=True, help="Leave out everything beside the state dict.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def convert(
+    path: str,
+    output: str,
+    kind: str | None,
+    schema_version: int | None,
+    config: str | None,
+    rules: str | None,
+    code: str | None,
+    wheel: str | None,
+    state_path: str | None,
+    map_name: str | None,
+    as_fields: bool,
+    timestamps: bool,
+    drop: tuple[str, ...],
+    weights_only: bool,
+    as_json: bool,
+) -> None:
+    """Convert a foreign checkpoint; nothing in it is executed.
+
+    \b
+    Examples:
+      mpt convert old.pt -o weights.safetensors
+      mpt convert model.zip -o run.mpt --kind mlp_actor_critic --schema-version 2 \\
+          --config config.yaml --rules rules.json --map sb3_ppo_mlp --wheel model_zoo-0.2.0-py3-none-any.whl
+      mpt convert resume.pt -o run.mpt --state-path "root['agent']"
+    """  # noqa: D301
+    from mpt_format.convert import convert_checkpoint
+
+    done = convert_checkpoint(
+        path,
+        output,
+        architecture=_read_architecture(kind, schema_version, config),
+        game_rules=_read_rules(rules),
+        code=_read_code(code, wheel),
+        state_path=state_path,
+        key_map=_read_map(map_name),
+        as_fields=as_fields,
+        timestamps=timestamps,
+        drop=drop,
+        weights_only=weights_only,
+    )
+    if as_json:
+        print_json(done.to_json())
+    else:
+        _print(done)
+
+
+def _read_architecture(kind: str | None, schema_version: int | None, config: str | None) -> dict[str, Any] | None:
+    from mpt_format.strict_yaml import parse_yaml
+
+    document: Any = {}
+    if config is not None:
+        document = parse_yaml(Path(config).read_bytes(), subject=config)
+        if not isinstance(document, dict):
+            raise ConversionError(f"{escape_text(config)}: expected a mapping")
+    if "config" not in document or not isinstance(document["config"], dict):
+        document = {"config": document}
+    if kind is not None:
+        document["kind"] = kind
+    if schema_version is not None:
+        document["schema_version"] = schema_version
+    if "kind" not in document:
+        if config is not None:
+            raise ConversionError("a config needs a kind: pass --kind")
+        return None
+    document.setdefault("schema_version", 1)
+    return {"kind": document["kind"], "schema_version": document["schema_version"], "config": document["config"]}
+
+
+def _read_rules(path: str | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from mpt_format.strict_json import parse_json
+
+    document = parse_json(Path(path).read_bytes(), subject=path)
+    if not isinstance(document, dict):
+        raise ConversionError(f"{escape_text(path)}: expected a JSON object")
+    return document
+
+
+def _read_code(code: str | None, wheel: str | None) -> CodeRecord | None:
+    from mpt_format.records import CodeRecord
+
+    digest = None
+    if wheel is not None:
+        parts = Path(wheel).name.removesuffix(".whl").split("-")
+        if len(parts) not in (5, 6) or not wheel.endswith(".whl"):
+            raise ConversionError(f"{escape_text(wheel)} is not named like a wheel")
+        with Path(wheel).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        code = code or f"{parts[0].replace('_', '-')}=={parts[1]}"
+    if code is None:
+        return None
+    name, separator, version = code.partition("==")
+    if not separator or not name or not version:
+        raise ConversionError(f"--code {escape_text(code)}: expected NAME==VERSION")
+    return CodeRecord(distribution=name, version=version, wheel_sha256=digest)
+
+
+def _read_map(name: str | None) -> KeyMap | None:
+    if name is None:
+        return None
+    from mpt_format.convert import find_shipped_map, parse_key_map, shipped_maps
+
+    shipped = find_shipped_map(name)
+    if shipped is not None:
+        return shipped
+    if not Path(name).is_file():
+        raise ConversionError(f"no rules file {escape_text(name)}; shipped ones: {', '.join(shipped_maps())}")
+    return parse_key_map(Path(name).read_bytes(), name=name)
+
+
+def _print(done: Conversion) -> None:
+    click.echo(f"{escape_text(str(done.path))}: {size_text(done.size_bytes)}, {len(done.tensors)} tensors "
+               f"({done.aliases} share bytes), every one verified against the source")  # fmt: skip
+    click.echo(
+        f"state dict: {escape_text(done.state_path)}; source: {done.source_verdict}; output: {done.audit.verdict}"
+    )
+    if done.losses:
+        click.echo(f"{len(done.losses)} things are said differently, or no longer:")
+        for loss in done.losses[:_SHOWN]:
+            click.echo(f"  {escape_text(loss.path)}: {escape_text(loss.was)} -> {escape_text(loss.became)}")
+        if len(done.losses) > _SHOWN:
+            click.echo(f"  ... and {len(done.losses) - _SHOWN} more (--json lists them; the archive keeps them)")

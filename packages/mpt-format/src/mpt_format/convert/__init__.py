@@ -1,0 +1,15 @@
+"""Conversion of foreign checkpoints, from the same symbolic graph that the audit reads."""
+
+from ._convert import Conversion, convert_checkpoint
+from ._key_map import KeyMap, find_shipped_map, parse_key_map, shipped_maps
+from ._values import Loss
+
+__all__ = [
+    "Conversion",
+    "KeyMap",
+    "Loss",
+    "convert_checkpoint",
+    "find_shipped_map",
+    "parse_key_map",
+    "shipped_maps",
+]

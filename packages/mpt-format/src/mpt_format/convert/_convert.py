@@ -1,0 +1,328 @@
+"""`convert_checkpoint`: a foreign checkpoint in, an `.mpt` or a safetensors file out, without executing a byte of it.
+
+The order is the argument: audit, find the state dict, rename keys, plan bytes and aliases, turn the rest into JSON,
+refuse everything that has no form (all of it, with paths, before anything is written), write, verify every tensor by
+digest against the source, audit the output. The kind, the config and the game rules are written as the caller gives
+them; whether the model code accepts them is the loader's judgement.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Conversion", "convert_checkpoint"]
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpt_format.audit._audit import audit_checkpoint, audit_container, open_file
+from mpt_format.audit._containers import Container, open_container
+from mpt_format.audit._limits import Limits
+from mpt_format.audit._machine import Buffer
+from mpt_format.audit._nodes import Node
+from mpt_format.audit._result import FileAudit
+from mpt_format.content import ArchiveContent
+from mpt_format.errors import ConversionError, escape_text
+from mpt_format.module_state import ModuleState
+from mpt_format.opening import open_archive
+from mpt_format.payload import TensorPayload
+from mpt_format.records import CodeRecord, ModuleRecord
+from mpt_format.strict_json import Json
+from mpt_format.writer import write_archive
+
+from ._key_map import KeyMap
+from ._members import find_tensor_member, read_plain_documents
+from ._plan import Plan, plan_tensors
+from ._safetensors_file import read_tensor_digests, write_safetensors
+from ._source import Source, SourceTensor, find_state, resolve_path
+from ._tensor_bytes import RecordPayload
+from ._values import Loss, ValueConverter
+
+_LIMITS = Limits(inflated_size_bytes=8 << 30)
+_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        path: The output.
+        size_bytes: Its size.
+        state_path: Where the state dict was in the source.
+        tensors: New key -> old key of every tensor, aliases included.
+        aliases: How many of them share the bytes of another.
+        losses: What the output says differently, or not at all.
+        digests: New key -> sha256 of the tensor's bytes, the same in source and output.
+        source_verdict: What the audit says of the source.
+        audit: The audit of the output.
+    """
+
+    path: Path
+    size_bytes: int
+    state_path: str
+    tensors: Mapping[str, str]
+    aliases: int
+    losses: tuple[Loss, ...]
+    digests: Mapping[str, str]
+    source_verdict: str
+    audit: FileAudit
+
+    def to_json(self) -> dict[str, Any]:
+        """The conversion as JSON values."""
+        return {
+            "path": str(self.path),
+            "size_bytes": self.size_bytes,
+            "state_path": self.state_path,
+            "tensors": dict(self.tensors),
+            "aliases": self.aliases,
+            "losses": [loss.to_json() for loss in self.losses],
+            "digests": dict(self.digests),
+            "source_verdict": self.source_verdict,
+            "verdict": self.audit.verdict,
+        }
+
+
+def convert_checkpoint(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    architecture: Mapping[str, Json] | None = None,
+    game_rules: Mapping[str, Json] | None = None,
+    code: CodeRecord | None = None,
+    state_path: str | None = None,
+    key_map: KeyMap | None = None,
+    as_fields: bool = False,
+    timestamps: bool = False,
+    drop: Sequence[str] = (),
+    weights_only: bool = False,
+) -> Conversion:
+    """Convert a foreign checkpoint; nothing in it is executed or imported.
+
+    Args:
+        path: torch zip, legacy file, Lightning, stable-baselines3 zip, TorchScript archive, plain pickle of such,
+            safetensors, or an `.mpt` (today's or the predecessor's).
+        output: `*.safetensors` for the tensors alone, else an `.mpt`.
+        architecture: `kind`, `schema_version` and `config` for policy_architecture.yaml, as the author of the model
+            code would write them.
+        game_rules: The document of the game rules.
+        code: The model code that the architecture belongs to.
+        state_path: Where the state dict is, as in `root['model_state_dict']`; None searches.
+        key_map: How keys are renamed.
+        as_fields: Whether objects of unknown classes become dicts of their fields.
+        timestamps: Whether datetimes become numbers.
+        drop: Paths to leave out.
+        weights_only: Whether everything beside the state dict is left out.
+
+    Returns:
+        What was written, and what was lost.
+
+    Raises:
+        AuditError: The file cannot be read.
+        ConversionError: It is malformed, or something in it has no form in the output; every offender is named.
+        MptError: The output cannot be written or a given document is not strict.
+    """
+    name = os.fspath(path)
+    target = Path(output)
+    with open_file(name) as data:
+        container = open_container(data, _LIMITS)
+        audit = audit_container(container, name=name, size_bytes=len(data), limits=_LIMITS)
+        if audit.verdict in ("malformed", "notckpt"):
+            reasons = "; ".join(f.hint for f in audit.findings if f.severity == "malformed") or audit.description
+            raise ConversionError(f"{escape_text(name)} is {audit.verdict}: {reasons}")
+        values = ValueConverter(as_fields=as_fields, timestamps=timestamps, drop=frozenset(drop))
+        source, root, buffer = _read_source(data, container, state_path)
+        renamed = _rename(source, key_map, values)
+        plan = plan_tensors(buffer, container, renamed)
+        extra = _extra_state(source, values)
+        rest = None if weights_only else _rest(data, container, root, source, values)
+        if weights_only and root is not None and source.path != "root":
+            values.lose("root", "everything beside the state dict", "left out, as asked")
+        _refuse(name, plan, values, drop)
+        digests = {key: _digest(payload) for key, payload in plan.every.items()}
+        account = _account(name, data, container, source, values.losses)
+        if target.suffix == ".safetensors":
+            _write_safetensors(target, plan, account, extra, rest)
+        else:
+            _write_archive(target, plan, source, renamed, extra, rest, account, architecture, game_rules, code)
+    _verify(target, plan, digests)
+    after = audit_checkpoint(target)
+    if after.verdict != "ok":
+        target.unlink(missing_ok=True)
+        raise ConversionError(
+            f"{escape_text(str(target))} was audited as {after.verdict} after writing and was removed"
+        )
+    return Conversion(
+        path=target,
+        size_bytes=target.stat().st_size,
+        state_path=source.path,
+        tensors={new: tensor.key for new, tensor in renamed.items()},
+        aliases=len(plan.aliases),
+        losses=tuple(values.losses),
+        digests=digests,
+        source_verdict=audit.verdict,
+        audit=after,
+    )
+
+
+def _read_source(data: Buffer, container: Container, state_path: str | None) -> tuple[Source, Node | None, Buffer]:
+    if container.without_pickle:
+        source, buffer = find_tensor_member(data, container, _LIMITS)
+        return source, None, buffer
+    source, root = find_state(container, state_path)
+    return source, root, data
+
+
+def _rename(source: Source, key_map: KeyMap | None, values: ValueConverter) -> dict[str, SourceTensor]:
+    kept: dict[str, SourceTensor] = {}
+    for tensor in source.tensors:
+        if values.is_dropped(tensor.path):
+            continue
+        if tensor.key in kept:
+            values.refusals.append((tensor.path, "its key stands twice in the state dict"))
+        kept[tensor.key] = tensor
+    if key_map is None:
+        return kept
+    renamed, dropped, problems = key_map.apply(kept)
+    for key, reason in dropped.items():
+        values.lose(kept[key].path, "a tensor", f"dropped by the key map: {reason}")
+    values.refusals.extend((source.path, problem) for problem in problems)
+    return {new: kept[old] for old, new in renamed.items()}
+
+
+def _extra_state(source: Source, values: ValueConverter) -> dict[str, Json]:
+    extra: dict[str, Json] = {}
+    for key, path, node in source.others:
+        if values.is_dropped(path):
+            continue
+        if key.rpartition(".")[2] != "_extra_state":
+            values.refusals.append((path, "an entry of the state dict that is neither tensor nor extra state: drop it"))
+            continue
+        extra[key] = values.convert(node, path)
+    return extra
+
+
+def _rest(data: Buffer, container: Container, root: Node | None, source: Source, values: ValueConverter) -> Json:
+    """Everything beside the state dict, as JSON; tensors in it (the optimizer's) are left out and listed."""
+    documents = read_plain_documents(data, container, _LIMITS, values)
+    if root is None or source.path == "root":
+        return documents or None
+    values.leave_out(resolve_path(root, source.path))
+    converted = values.convert(root, "root")
+    if documents:
+        return {**documents, "root": converted}
+    return converted
+
+
+def _refuse(name: str, plan: Plan, values: ValueConverter, drop: Sequence[str]) -> None:
+    problems = [*plan.problems, *values.refusals]
+    problems.extend((path, "there is nothing to drop at this path") for path in drop if path not in values.dropped)
+    if not problems and not plan.every:
+        problems.append(("root", "no tensor is left to write"))
+    if problems:
+        lines = "".join(f"\n  {escape_text(path)}: {escape_text(reason)}" for path, reason in problems[:_SHOWN])
+        more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise ConversionError(f"{escape_text(name)} cannot be converted as it is:{lines}{more}")
+
+
+def _digest(payload: TensorPayload) -> str:
+    digest = hashlib.sha256()
+    for piece in payload.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _account(name: str, data: Buffer, container: Container, source: Source, losses: Sequence[Loss]) -> dict[str, Json]:
+    digest = hashlib.sha256()
+    for at in range(0, len(data), 8 << 20):
+        digest.update(data[at : at + (8 << 20)])
+    return {
+        "source": {
+            "name": Path(name).name,
+            "size_bytes": len(data),
+            "sha256": digest.hexdigest(),
+            "container": container.kind,
+            "state_path": source.path,
+        },
+        "losses": [loss.to_json() for loss in losses],
+    }
+
+
+def _write_safetensors(
+    target: Path, plan: Plan, account: Mapping[str, Json], extra: Mapping[str, Json], rest: Json
+) -> None:
+    aliases: dict[str, Json] = {alias.name: alias.canonical for alias in plan.aliases.values() if alias.view is None}
+    views: list[Json] = [alias.name for alias in plan.aliases.values() if alias.view is not None]
+    kept = {name: payload for name, payload in plan.every.items() if name not in aliases}
+    document: dict[str, Json] = {**account, "aliases": aliases, "copied_views": views}
+    if extra:
+        document["extra_state"] = dict(extra)
+    if rest is not None:
+        document["rest"] = rest
+    write_safetensors(target, kept, document)
+
+
+def _write_archive(
+    target: Path,
+    plan: Plan,
+    source: Source,
+    renamed: Mapping[str, SourceTensor],
+    extra: Mapping[str, Json],
+    rest: Json,
+    account: Mapping[str, Json],
+    architecture: Mapping[str, Json] | None,
+    game_rules: Mapping[str, Json] | None,
+    code: CodeRecord | None,
+) -> None:
+    same_names = all(new == tensor.key for new, tensor in renamed.items())
+    modules = {
+        prefix: ModuleRecord(type="unknown", version=version)
+        for prefix, version in (source.versions if same_names else {}).items()
+    }
+    state = ModuleState(tensors=plan.stored, aliases=plan.aliases, modules=modules, extra_state=dict(extra))
+    write_archive(
+        target,
+        ArchiveContent(
+            state=state,
+            architecture=architecture,
+            game_rules=game_rules,
+            code=code,
+            lineage={"conversion": dict(account)},
+            training_document=None if rest is None else {"converted_from": rest},
+        ),
+    )
+
+
+def _verify(target: Path, plan: Plan, digests: Mapping[str, str]) -> None:
+    """Read the output back and compare every tensor with the source, bit by bit through its digest."""
+    wrong: list[str] = []
+    if target.suffix == ".safetensors":
+        found = read_tensor_digests(target)
+        for name, digest in digests.items():
+            alias = plan.aliases.get(name)
+            stored = alias.canonical if alias is not None and alias.view is None else name
+            if found.get(stored) != digest:
+                wrong.append(name)
+    else:
+        with open_archive(target) as archive:
+            archive.verify("full")
+            for name, digest in digests.items():
+                alias = plan.aliases.get(name)
+                data = archive.read_tensor_bytes(name if alias is None else alias.canonical)
+                if alias is not None and alias.view is not None:
+                    view = alias.view
+                    item = plan.every[name]
+                    assert isinstance(item, RecordPayload)
+                    shown = RecordPayload(
+                        source=data, dtype=view.dtype, shape=view.shape, stride=view.stride,
+                        start=view.offset_bytes, item_size_bytes=item.item_size_bytes,
+                    )  # fmt: skip
+                    if _digest(shown) != digest:
+                        wrong.append(name)
+                elif hashlib.sha256(data).hexdigest() != digest:
+                    wrong.append(name)
+    if wrong:
+        target.unlink(missing_ok=True)
+        raise ConversionError(f"{escape_text(str(target))} differs from its source in {', '.join(wrong[:10])}: removed")

@@ -1,0 +1,221 @@
+"""From source tensors to what is stored: payloads, aliases, views, and what cannot be converted.
+
+Tensors that show the same bytes of one storage become aliases, as torch would tie them again; overlapping views become
+views of one stored tensor. What has no bytes of its own (sparse, quantized, meta, conjugated) is refused by path.
+
+Source: the archive's alias rules, `mpt_format.records.AliasRecord` and `ViewRecord`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Plan", "plan_tensors"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from mpt_format.audit._containers import Container
+from mpt_format.audit._machine import Buffer
+from mpt_format.dtypes import BITS
+from mpt_format.module_state import StoredTensor
+from mpt_format.payload import BytesPayload
+from mpt_format.records import AliasRecord, TensorKind, ViewRecord
+
+from ._source import SourceTensor
+from ._tensor_bytes import FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
+
+_SWAPS = {"C64": 4}
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """One tensor with its byte extent in a storage."""
+
+    name: str
+    source: SourceTensor
+    payload: RecordPayload
+    storage: str
+    begin: int
+    end: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What will be written."""
+
+    stored: dict[str, StoredTensor] = field(default_factory=dict)
+    aliases: dict[str, AliasRecord] = field(default_factory=dict)
+    every: dict[str, RecordPayload | BytesPayload] = field(default_factory=dict)
+    """Every tensor by its own bytes, aliases included: what the output is verified against."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of tensors that cannot be converted."""
+
+
+def plan_tensors(data: Buffer, container: Container, tensors: Mapping[str, SourceTensor]) -> Plan:
+    """Decide what is stored and what is an alias; names are the new ones."""
+    plan = Plan()
+    placed: list[_Placed] = []
+    for name, tensor in tensors.items():
+        if tensor.array is not None:
+            assert tensor.array.data is not None
+            payload = BytesPayload(dtype=tensor.array.dtype, shape=tensor.array.shape, data=tensor.array.data)
+            plan.stored[name] = StoredTensor(payload=payload, kind="buffer")
+            plan.every[name] = payload
+            continue
+        found = _place(data, container, name, tensor)
+        if isinstance(found, str):
+            plan.problems.append((tensor.path, found))
+        else:
+            placed.append(found)
+    order = {name: at for at, name in enumerate(tensors)}
+    by_storage = sorted(placed, key=lambda one: (one.storage, one.begin, one.end))
+    for _, group in groupby(by_storage, key=lambda one: one.storage):
+        _share(list(group), order, plan)
+    for one in placed:
+        plan.every[one.name] = one.payload
+    plan.stored = dict(sorted(plan.stored.items(), key=lambda item: order.get(item[0], len(order))))
+    plan.aliases = dict(sorted(plan.aliases.items(), key=lambda item: order[item[0]]))
+    plan.every = {name: plan.every[name] for name in tensors if name in plan.every}
+    return plan
+
+
+def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) -> _Placed | str:
+    record = tensor.record
+    assert record is not None
+    if record.kind != "dense" or record.storage is None:
+        return f"a {record.kind} tensor has no plain bytes: save it dense, or drop it"
+    if record.metadata:
+        return "a conjugated or negated view: its bytes are not its values"
+    dtype = FORMAT_DTYPES.get(record.dtype)
+    if dtype is None:
+        return f"dtype {record.dtype} has no place in safetensors"
+    storage = record.storage
+    located = container.storages.get(storage.key)
+    if located is None:
+        return f"the record of storage {storage.key!r} is missing or compressed"
+    offset, size = located
+    item = BITS[dtype] // 8
+    base = 0
+    if storage.view is not None:
+        base = storage.view[1] * storage.item_size_bytes
+    begin = base + record.offset * item
+    end = begin + extent_elements(record.shape, record.stride) * item
+    if end > size or begin < 0:
+        return f"it reaches to byte {end} of a storage of {size} bytes"
+    swap = _SWAPS.get(dtype, item) if container.byteorder == "big" else 1
+    payload = RecordPayload(
+        source=data,
+        dtype=dtype,
+        shape=record.shape,
+        stride=record.stride,
+        start=offset + begin,
+        item_size_bytes=item,
+        swap=swap,
+    )
+    return _Placed(name=name, source=tensor, payload=payload, storage=storage.key, begin=begin, end=end)
+
+
+def _share(group: list[_Placed], order: Mapping[str, int], plan: Plan) -> None:
+    """Store the tensors of one storage: overlapping ones once, the others each."""
+    cluster: list[_Placed] = []
+    reach = -1
+    for one in sorted(group, key=lambda one: (one.begin, one.end)):
+        if cluster and one.begin >= reach:
+            _store_cluster(cluster, order, plan)
+            cluster = []
+        cluster.append(one)
+        reach = max(reach, one.end) if len(cluster) > 1 else one.end
+    if cluster:
+        _store_cluster(cluster, order, plan)
+
+
+def _store_cluster(cluster: list[_Placed], order: Mapping[str, int], plan: Plan) -> None:
+    cluster = sorted(cluster, key=lambda one: order[one.name])
+    begin, end = min(one.begin for one in cluster), max(one.end for one in cluster)
+    if begin == end:  # empty tensors share nothing
+        for one in cluster:
+            _store(one, plan)
+        return
+    first = cluster[0]
+    same = all(_is_same(one, first) for one in cluster)
+    covering = next(
+        (
+            one
+            for one in cluster
+            if one.begin == begin and one.end == end and is_row_major(one.payload.shape, one.payload.stride)
+        ),
+        first if same else None,
+    )
+    if len(cluster) == 1 and _shows_once(first):
+        _store(first, plan)
+        return
+    swapped = any(one.payload.swap > 1 for one in cluster)
+    if covering is None and swapped:
+        for one in cluster:  # views of turned-around bytes cannot be shown: each is stored on its own
+            _store(one, plan)
+        return
+    if covering is not None:
+        canonical = covering.name
+        _store(covering, plan)
+    else:
+        canonical = _free_name(plan, order)
+        raw = RecordPayload(
+            source=first.payload.source, dtype="U8", shape=(end - begin,), stride=(1,),
+            start=first.payload.start - first.begin + begin, item_size_bytes=1,
+        )  # fmt: skip
+        plan.stored[canonical] = StoredTensor(payload=raw, kind="storage")
+    for one in cluster:
+        if one is covering:
+            continue
+        view = None
+        if covering is None or not _is_same(one, covering):
+            view = ViewRecord(
+                dtype=one.payload.dtype,
+                shape=one.payload.shape,
+                stride=one.payload.stride,
+                offset_bytes=one.begin - begin,
+            )
+        plan.aliases[one.name] = AliasRecord(name=one.name, canonical=canonical, kind=_kind(one.source), view=view)
+
+
+def _store(one: _Placed, plan: Plan) -> None:
+    payload = one.payload
+    stride = None
+    if not is_row_major(payload.shape, payload.stride) and _shows_once(one) and _is_dense(payload):
+        stride = payload.stride
+    plan.stored[one.name] = StoredTensor(payload=payload, kind=_kind(one.source), stride=stride)
+
+
+def _is_same(one: _Placed, other: _Placed) -> bool:
+    a, b = one.payload, other.payload
+    return (a.start, a.dtype, a.shape, a.stride) == (b.start, b.dtype, b.shape, b.stride)
+
+
+def _shows_once(one: _Placed) -> bool:
+    """Whether no byte is shown twice: an expanded tensor (stride 0) shows one many times."""
+    return all(length <= 1 or step > 0 for length, step in zip(one.payload.shape, one.payload.stride, strict=True))
+
+
+def _is_dense(payload: RecordPayload) -> bool:
+    """Whether a permutation of the axes makes it contiguous."""
+    axes = sorted(zip(payload.stride, payload.shape, strict=True), reverse=True)
+    shape = tuple(length for _, length in axes)
+    return row_major_stride(shape) == tuple(step for step, _ in axes)
+
+
+def _free_name(plan: Plan, order: Mapping[str, int]) -> str:
+    number = 0
+    while (name := f"storage/{number}") in order or name in plan.stored:
+        number += 1
+    return name
+
+
+def _kind(tensor: SourceTensor) -> TensorKind:
+    """Parameter or buffer: the source says it only for whole modules, so well-known buffer names decide the rest."""
+    last = tensor.key.rpartition(".")[2]
+    if last == "_extra_state":
+        return "extra_state"
+    if "._buffers[" in tensor.path or last in _BUFFERS:
+        return "buffer"
+    return "parameter"

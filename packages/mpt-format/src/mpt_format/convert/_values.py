@@ -1,0 +1,458 @@
+"""Objects of a pickle as strict JSON: known types by a table, unknown ones refused, every change written down.
+
+A value is never guessed at: what the table does not know is a refusal with its path, unless the caller said that
+objects become dicts of their fields (`as_fields`) or that the path is dropped. Each conversion that loses something,
+even a tuple's type, is a loss entry.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Loss", "ValueConverter"]
+
+import base64
+import datetime as dt
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mpt_format.audit._judge import find_bytes, find_callee_name, judge_call
+from mpt_format.audit._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
+from mpt_format.audit._structure import key_value_pairs
+from mpt_format.audit._tensors import find_tensor
+from mpt_format.audit._walk import format_key, format_step, state_attributes
+from mpt_format.strict_json import Json
+
+from ._arrays import read_array, read_scalar
+
+_MAX_LISTED = 4096
+"""Numbers of an array that become a JSON list; a larger array is kept as a tensor or refused."""
+_MAX_DEPTH = 60
+_SAFE_INTEGER = 1 << 53
+_TIMEZONES = ("datetime.timezone", "zoneinfo.ZoneInfo", "zoneinfo.ZoneInfo._unpickle")
+_CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """One thing that the output does not say the way the source did: where, what it was, what became of it."""
+
+    path: str
+    was: str
+    became: str
+
+    def to_json(self) -> dict[str, Json]:
+        """The loss as JSON values."""
+        return {"path": self.path, "was": self.was, "became": self.became}
+
+
+class _Refused(Exception):
+    """A node has no JSON form; the text says why."""
+
+
+class ValueConverter:
+    """Turns nodes into JSON values and collects losses and refusals on the way."""
+
+    def __init__(
+        self, *, as_fields: bool = False, timestamps: bool = False, drop: frozenset[str] = frozenset()
+    ) -> None:
+        self._as_fields = as_fields
+        self._timestamps = timestamps
+        self._drop = drop
+        self.dropped: set[str] = set()
+        self.losses: list[Loss] = []
+        self.refusals: list[tuple[str, str]] = []
+        self._open: set[int] = set()
+        self._left_out: set[int] = set()
+
+    def leave_out(self, node: Node) -> None:
+        """Skip this node wherever it stands (the state dict, which is written elsewhere), and list tensors as lost."""
+        self._left_out.add(id(node))
+
+    def convert(self, node: Node, path: str) -> Json:
+        """The JSON form of a node; what has none becomes null and is listed in `refusals`."""
+        try:
+            return self._value(node, path, 0)
+        except _Refused as refused:
+            self.refusals.append((path, str(refused)))
+            return None
+
+    def is_dropped(self, path: str) -> bool:
+        """Whether the caller asked to leave this path out; then that is written down."""
+        if path in self._drop:
+            self.dropped.add(path)
+            self.losses.append(Loss(path=path, was="an object", became="dropped, as asked"))
+            return True
+        return False
+
+    def lose(self, path: str, was: str, became: str) -> None:
+        """Write down one loss."""
+        self.losses.append(Loss(path=path, was=was, became=became))
+
+    def _inner(self, node: Node, path: str, depth: int) -> Json:
+        if self.is_dropped(path):
+            return None
+        try:
+            return self._value(node, path, depth + 1)
+        except _Refused as refused:
+            self.refusals.append((path, str(refused)))
+            return None
+
+    def _value(self, node: Node, path: str, depth: int) -> Json:
+        kind = type(node)
+        if id(node) in self._left_out:
+            return None
+        if node is None or kind is bool or kind is str:
+            return _checked_text(node) if kind is str else node
+        if kind is int:
+            if abs(node) >= _SAFE_INTEGER:
+                self.lose(path, "a large integer", "text of its digits")
+                return _digits(node)
+            return int(node)
+        if kind is float:
+            if math.isfinite(node):
+                return float(node)
+            self.lose(path, f"the float {node}", "text")
+            return repr(node)
+        if depth > _MAX_DEPTH:
+            raise _Refused(f"nested deeper than {_MAX_DEPTH} levels")
+        if id(node) in self._open:
+            raise _Refused("it contains itself")
+        self._open.add(id(node))
+        try:
+            return self._compound(node, path, depth)
+        finally:
+            self._open.discard(id(node))
+
+    def _compound(self, node: Node, path: str, depth: int) -> Json:
+        kind = type(node)
+        if kind is list:
+            return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(node)]
+        if kind is tuple:
+            self.lose(path, "a tuple", "a list")
+            return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(node)]
+        if kind is DictNode:
+            return self._mapping(key_value_pairs(node) or [], path, depth)
+        if kind is SetNode:
+            return self._set(list(node), path, depth)
+        raw = find_bytes(node)
+        if raw is None and kind is ByteArray:
+            raw = bytes(node.data)
+        if raw is not None:
+            self.lose(path, "bytes", "base64 text")
+            return base64.b64encode(raw).decode("ascii")
+        if kind is BigInt:
+            raise _Refused("an integer too long to be kept")
+        if kind is Global:
+            self.lose(path, "a class or function", "text: its name")
+            return str(node.full_name)
+        if kind is Persistent:
+            raise _Refused("an object kept outside the pickle")
+        if kind is Call:
+            return self._call(node, path, depth)
+        raise _Refused(f"a {kind.__name__} cannot be kept")
+
+    def _mapping(self, pairs: list[tuple[Node, Node]], path: str, depth: int) -> Json:
+        made: dict[str, Json] = {}
+        for key, value in pairs:
+            below = f"{path}[{format_key(key)}]"
+            if type(key) is str:
+                text = _checked_text(key)
+            elif type(key) in (int, bool, float) or key is None:
+                text = str(key)
+                self.lose(below, f"the {type(key).__name__} key {text}", "a text key")
+            else:
+                self.refusals.append((below, "its key is no text or number"))
+                continue
+            if text in made:
+                self.refusals.append((below, "two keys become the same text"))
+                continue
+            if self.is_dropped(below):
+                continue
+            made[text] = self._inner(value, below, depth)
+        return made
+
+    def _set(self, items: list[Node], path: str, depth: int) -> Json:
+        self.lose(path, "a set", "a sorted list")
+        converted = [self._inner(child, f"{path}.<items>[{at}]", depth) for at, child in enumerate(items)]
+        return sorted(converted, key=lambda value: (type(value).__name__, str(value)))
+
+    def _call(self, node: Call, path: str, depth: int) -> Json:
+        if find_tensor(node) is not None:
+            if self._left_out:
+                self.lose(path, "a tensor beside the state dict", "left out")
+                return None
+            raise _Refused("a tensor among plain values: name its mapping with --state-path, or drop it")
+        name = find_callee_name(node.func)
+        if name is None:
+            raise _Refused("it is made by a computed call")
+        array = read_array(node)
+        if array is not None:
+            return self._array(array, path)
+        scalar = read_scalar(node)
+        if scalar is not None:
+            self.lose(path, f"a numpy {scalar[0]}", "a number")
+            return self._value(scalar[1], path, depth)
+        if name in _CLASS_FIRST and type(node.args) is tuple and node.args and find_class(node.args[0]) is not None:
+            name = find_class(node.args[0]).full_name  # type: ignore[union-attr]
+        known = _KNOWN.get(name)
+        if known is not None:
+            return known(self, node, path, depth)
+        if name.startswith("pathlib."):
+            return self._path(node, path)
+        return self._unknown(node, name, path, depth)
+
+    def _unknown(self, node: Call, name: str, path: str, depth: int) -> Json:
+        judged = judge_call(node)
+        args = node.args if type(node.args) is tuple else ()
+        if judged.severity == "dangerous":
+            raise _Refused(f"{judged.why}: only dropping it is possible")
+        if judged.kind == "enum":
+            if node.op == 0x52 and name == "builtins.getattr":
+                self.lose(path, f"the Enum {judged.name}", "its name")
+                return str(judged.name.rpartition(".")[2])
+            value = self._value(args[0], path, depth) if args else None
+            self.lose(path, f"an Enum {judged.name}", "its value (the name is not in the file)")
+            return value
+        if judged.kind in ("dict subclass", "OrderedDict subclass", "omegaconf") and node.pairs is not None:
+            self.lose(path, f"a {judged.name}", "a plain dict")
+            self._note_attributes(node, path)
+            return self._mapping(key_value_pairs(node) or [], path, depth)
+        if judged.kind == "list subclass" and node.items is not None:
+            self.lose(path, f"a {judged.name}", "a plain list")
+            self._note_attributes(node, path)
+            return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(node.items)]
+        if judged.kind.endswith(" subclass") and args:
+            self.lose(path, f"a {judged.name}", "its plain value")
+            return self._value(args[-1], path, depth)
+        if judged.kind == "namedtuple":
+            self.lose(path, f"a namedtuple {judged.name}", "a list (field names are not in the file)")
+            return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(args)]
+        attributes = state_attributes(node)
+        if judged.kind in ("object", "optimizer", "scheduler", "nn.Module") and attributes is not None:
+            if not self._as_fields:
+                raise _Refused(f"an object of {judged.name}: pass --as-fields to keep its fields, or drop it")
+            self.lose(path, f"an object of {judged.name}", "a dict of its fields")
+            return {
+                _checked_text(key): self._inner(value, path + format_step(("attr", key)), depth)
+                for key, value in attributes
+                if not self.is_dropped(path + format_step(("attr", key)))
+            }
+        if judged.severity == "incompatible" and judged.kind in ("torch value", "function", "class"):
+            self.lose(path, f"a {judged.kind}", "text: its name")
+            return judged.name
+        raise _Refused(f"a {judged.kind} ({judged.name}) that no rule converts: drop it, or change the training script")
+
+    def _note_attributes(self, node: Call, path: str) -> None:
+        if node.states:
+            self.lose(path, "attributes beside its items", "nothing")
+
+    def _array(self, array: Any, path: str) -> Json:
+        if array.is_object:
+            raise _Refused("a numpy array of objects")
+        values = array.to_list(_MAX_LISTED)
+        if values is None:
+            raise _Refused(f"a numpy array of more than {_MAX_LISTED} numbers, or of a dtype that no list holds")
+        self.lose(path, f"a numpy array {array.dtype} {list(array.shape)}", "a list")
+        return values  # type: ignore[no-any-return]
+
+    def _path(self, node: Call, path: str) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        if not all(type(part) is str for part in args):
+            raise _Refused("a path whose parts are no text")
+        self.lose(path, "a path", "text")
+        text = "/".join(args)
+        return text.replace("//", "/", 1) if text.startswith("//") else text
+
+    # The table of known types; each takes (node, path, depth).
+
+    def _datetime(self, node: Call, path: str, depth: int) -> Json:
+        value = read_datetime(node)
+        if value is None:
+            raise _Refused("a datetime that cannot be read")
+        if self._timestamps and value.tzinfo is not None:
+            self.lose(path, "a datetime", "a timestamp in seconds")
+            return value.timestamp()
+        zone = "" if value.tzinfo is not None else " without a zone, as it was"
+        self.lose(path, "a datetime", f"ISO 8601 text{zone}")
+        return value.isoformat()
+
+    def _date(self, node: Call, path: str, depth: int) -> Json:
+        raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
+        if raw is None or len(raw) != 4:
+            raise _Refused("a date that cannot be read")
+        self.lose(path, "a date", "ISO 8601 text")
+        return f"{raw[0] * 256 + raw[1]:04d}-{raw[2]:02d}-{raw[3]:02d}"
+
+    def _time(self, node: Call, path: str, depth: int) -> Json:
+        raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
+        if raw is None or len(raw) != 6:
+            raise _Refused("a time that cannot be read")
+        self.lose(path, "a time", "ISO 8601 text")
+        micro = int.from_bytes(raw[3:6], "big")
+        return f"{raw[0] & 127:02d}:{raw[1]:02d}:{raw[2]:02d}" + (f".{micro:06d}" if micro else "")
+
+    def _timedelta(self, node: Call, path: str, depth: int) -> Json:
+        value = read_timedelta(node)
+        if value is None:
+            raise _Refused("a timedelta that cannot be read")
+        self.lose(path, "a timedelta", "seconds")
+        return value.total_seconds()
+
+    def _timezone(self, node: Call, path: str, depth: int) -> Json:
+        zone = read_timezone(node)
+        if zone is None:
+            raise _Refused("a time zone that cannot be read")
+        self.lose(path, "a time zone", "text")
+        return str(zone)
+
+    def _deque(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        given = list(args[0]) if args and type(args[0]) in (list, tuple) else []
+        items = [*given, *(node.items or ())]
+        maxlen = args[1] if len(args) > 1 and type(args[1]) is int else None
+        self.lose(path, "a deque", "a list with its maxlen")
+        return {"items": [self._inner(item, f"{path}[{at}]", depth) for at, item in enumerate(items)], "maxlen": maxlen}
+
+    def _dict(self, node: Call, path: str, depth: int) -> Json:
+        name = (find_callee_name(node.func) or "").rpartition(".")[2]
+        if name != "OrderedDict":
+            self.lose(path, f"a {name}", "a dict")
+        if name == "defaultdict" and type(node.args) is tuple and node.args and type(node.args[0]) is Global:
+            self.lose(path, f"the default {node.args[0].full_name} of a defaultdict", "nothing")
+        return self._mapping(key_value_pairs(node) or [], path, depth)
+
+    def _namespace(self, node: Call, path: str, depth: int) -> Json:
+        attributes = state_attributes(node)
+        if attributes is None:
+            raise _Refused("a namespace that cannot be read")
+        self.lose(path, "a Namespace", "a dict")
+        return {
+            _checked_text(key): self._inner(value, path + format_step(("attr", key)), depth)
+            for key, value in attributes
+            if not self.is_dropped(path + format_step(("attr", key)))
+        }
+
+    def _collection(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        given = list(args[0]) if args and type(args[0]) in (list, tuple) else []
+        return self._set([*given, *(node.items or ())], path, depth)
+
+    def _text(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        name = find_callee_name(node.func) or ""
+        if len(args) != 1 or type(args[0]) is not str:
+            raise _Refused(f"a {name} that cannot be read")
+        self.lose(path, f"a {name}", "text")
+        return _checked_text(args[0])
+
+    def _uuid(self, node: Call, path: str, depth: int) -> Json:
+        number = dict(state_attributes(node) or ()).get("int")
+        if type(number) is not int or not 0 <= number < 1 << 128:
+            raise _Refused("a UUID that cannot be read")
+        digits = f"{number:032x}"
+        self.lose(path, "a UUID", "text")
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+    def _plain_list(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        name = (find_callee_name(node.func) or "").rpartition(".")[2]
+        self.lose(path, f"a {name}", "a list")
+        return [self._inner(child, f"{path}.<args>[{at}]", depth) for at, child in enumerate(args)]
+
+    def _first(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        name = (find_callee_name(node.func) or "").rpartition(".")[2]
+        if len(args) != 1 or type(args[0]) not in (list, tuple):
+            raise _Refused(f"a {name} that cannot be read")
+        self.lose(path, f"a {name}", "a list")
+        return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(args[0])]
+
+
+def _checked_text(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
+
+
+def _digits(number: int) -> str:
+    if number.bit_length() > 4096:
+        raise _Refused("an integer too long to be kept")
+    return str(number)
+
+
+def read_datetime(node: Call) -> dt.datetime | None:
+    """The datetime that a node would be: ten bytes of state, and a zone where it has one."""
+    args = node.args if type(node.args) is tuple else ()
+    raw = find_bytes(args[0]) if args else None
+    if raw is None or len(raw) != 10:
+        return None
+    zone: dt.tzinfo | None = None
+    if len(args) > 1:
+        zone = read_timezone(args[1])
+        if zone is None:
+            return None
+    try:
+        return dt.datetime(
+            raw[0] * 256 + raw[1], raw[2] & 127, raw[3], raw[4], raw[5], raw[6], int.from_bytes(raw[7:10], "big"),
+            tzinfo=zone, fold=raw[2] >> 7,
+        )  # fmt: skip
+    except ValueError:
+        return None
+
+
+def read_timezone(node: Node) -> dt.timezone | None:
+    """The fixed offset that a node would be, or None for zones that need a database."""
+    name = find_callee_name(node.func) if type(node) is Call else node.full_name if type(node) is Global else None
+    if name in ("pytz._UTC", "dateutil.tz.tz.tzutc"):
+        return dt.UTC
+    if name != "datetime.timezone" or type(node) is not Call or type(node.args) is not tuple or not node.args:
+        return None
+    offset = read_timedelta(node.args[0]) if type(node.args[0]) is Call else None
+    try:
+        return None if offset is None else dt.timezone(offset) if offset else dt.UTC
+    except ValueError:
+        return None
+
+
+def read_timedelta(node: Call) -> dt.timedelta | None:
+    """The timedelta that a node would be: days, seconds, microseconds."""
+    args = node.args
+    if find_callee_name(node.func) != "datetime.timedelta" or type(args) is not tuple or len(args) != 3:
+        return None
+    if any(type(part) is not int for part in args):
+        return None
+    try:
+        return dt.timedelta(args[0], args[1], args[2])
+    except OverflowError:
+        return None
+
+
+_KNOWN = {
+    "datetime.datetime": ValueConverter._datetime,
+    "datetime.date": ValueConverter._date,
+    "datetime.time": ValueConverter._time,
+    "datetime.timedelta": ValueConverter._timedelta,
+    "datetime.timezone": ValueConverter._timezone,
+    "pytz._UTC": ValueConverter._timezone,
+    "collections.deque": ValueConverter._deque,
+    "collections.OrderedDict": ValueConverter._dict,
+    "collections.Counter": ValueConverter._dict,
+    "collections.defaultdict": ValueConverter._dict,
+    "builtins.dict": ValueConverter._dict,
+    "types.SimpleNamespace": ValueConverter._namespace,
+    "argparse.Namespace": ValueConverter._namespace,
+    "builtins.set": ValueConverter._collection,
+    "builtins.frozenset": ValueConverter._collection,
+    "decimal.Decimal": ValueConverter._text,
+    "fractions.Fraction": ValueConverter._text,
+    "uuid.UUID": ValueConverter._uuid,
+    "builtins.slice": ValueConverter._plain_list,
+    "builtins.range": ValueConverter._plain_list,
+    "builtins.complex": ValueConverter._plain_list,
+    "torch.device": ValueConverter._plain_list,
+    "torch.Size": ValueConverter._first,
+    "builtins.list": ValueConverter._first,
+    "builtins.tuple": ValueConverter._first,
+}

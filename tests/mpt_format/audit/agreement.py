@@ -1,0 +1,78 @@
+"""Does the audit say what torch does? One comparison, for the test suite and for other torch versions.
+
+    uv run --no-project --with torch==2.9.1 --with numpy --with-editable packages/mpt-format \
+        python -m tests.mpt_format.audit.agreement
+
+prints every disagreement with the torch it runs under, and exits 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from dataclasses import dataclass
+
+import torch
+from mpt_format.audit import FileAudit, audit_bytes
+
+from .corpus import Case, generate_cases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One case: what torch did, and what the audit said."""
+
+    case: Case
+    loads: bool
+    error: str
+    audit: FileAudit
+
+    @property
+    def expected(self) -> bool | None:
+        """The audit's answer for the running torch."""
+        return self.audit.torch[running_version()].loads
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the answer for this torch is true, and `ok` is said of no file that it refuses."""
+        return self.expected is self.loads and (self.loads or self.audit.verdict != "ok")
+
+
+def running_version() -> str:
+    """The minor version of the running torch, as the audit names it."""
+    return ".".join(torch.__version__.split("+")[0].split(".")[:2])
+
+
+def load_with_torch(data: bytes) -> str | None:
+    """None when `torch.load(weights_only=True)` loads the bytes, else what it raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+    return None
+
+
+def compare(case: Case) -> Comparison:
+    """Ask torch and the audit about one case."""
+    error = load_with_torch(case.data)
+    audit = audit_bytes(case.data, name=case.name)
+    return Comparison(case=case, loads=error is None, error=error or "", audit=audit)
+
+
+def main() -> int:
+    """Compare the whole corpus and print what differs."""
+    comparisons = [compare(case) for case in generate_cases()]
+    wrong = [comparison for comparison in comparisons if not comparison.agrees]
+    for comparison in wrong:
+        print(f"{comparison.case.name}: torch {'loads' if comparison.loads else comparison.error[:300]!r}, "
+              f"audit {comparison.audit.torch[running_version()]} {comparison.audit.verdict}")  # fmt: skip
+    loading = sum(comparison.loads for comparison in comparisons)
+    print(f"torch {torch.__version__}: {len(comparisons)} checkpoints, {loading} load, {len(wrong)} disagreements")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
