@@ -66,17 +66,17 @@ BUFFER_ALIGNMENT_BYTES: Final = 64  # section 5.1: the tensor buffer starts at a
 PADDING_EXTRA_ID: Final = 0xD935  # section 3.3: the zipalign extra field
 ZIP64_EXTRA_ID: Final = 0x0001  # APPNOTE 4.5.3
 
-MAX_MEMBERS: Final = 256  # section 7
-MAX_MANIFEST_BYTES: Final = 64 << 20  # section 7
-MAX_DOCUMENT_BYTES: Final = 64 << 20  # section 7: any member that is not *.safetensors
-MAX_ARCHITECTURE_BYTES: Final = 1 << 20  # section 7
-MAX_HEADER_BYTES: Final = 100_000_000  # section 7; the limit of the safetensors reference implementation
-MAX_TEXT_NODES: Final = 4_000_000  # section 7: commas and colons in one JSON text
-MAX_CONTAINERS: Final = 1_000_000  # section 7: objects and arrays in one JSON text
-MAX_DEPTH: Final = 64  # section 7: nesting of JSON and YAML
-MAX_YAML_NODES: Final = 100_000  # section 7
-MAX_NAME_CHARACTERS: Final = 1024  # section 7: name of a tensor or module
-MAX_DIMENSIONS: Final = 64  # section 7
+MAX_MEMBERS: Final = 256  # section 7.3
+MAX_MANIFEST_BYTES: Final = 64 << 20  # section 7.3
+MAX_DOCUMENT_BYTES: Final = 64 << 20  # section 7.3: any member that is not *.safetensors
+MAX_ARCHITECTURE_BYTES: Final = 1 << 20  # section 7.3
+MAX_HEADER_BYTES: Final = 100_000_000  # section 7.3; the limit of the safetensors reference implementation
+MAX_TEXT_NODES: Final = 4_000_000  # section 7.3: commas and colons in one JSON text
+MAX_CONTAINERS: Final = 1_000_000  # section 7.3: objects and arrays in one JSON text
+MAX_DEPTH: Final = 64  # section 7.3: nesting of JSON and YAML
+MAX_YAML_NODES: Final = 100_000  # section 7.3
+MAX_NAME_CHARACTERS: Final = 1024  # section 7.3: name of a tensor or module
+MAX_DIMENSIONS: Final = 64  # section 7.3
 
 
 def member_rank(name: str) -> tuple[int, str]:
