@@ -88,7 +88,7 @@ ONE = Revision(
     id="r1_unwrap", parents=(), since="0.2", kinds=("steady",), reviewed=True,
     summary="The wrapper is gone and width is called size.",
     config=(SetSchemaVersion(old=1, new=2), RenameField(old="width", new="size")),
-    tensors=(Rename(old="{part}.net.{leaf}", new="{part}.{leaf}"),),
+    tensors=(Rename(old="inp.net.{leaf}", new="inp.{leaf}"), Rename(old="head.net.{leaf}", new="head.{leaf}")),
 )
 TWO = Revision(
     id="r2_join", parents=("r1_unwrap",), since="0.3", kinds=("steady",), reviewed={reviewed},

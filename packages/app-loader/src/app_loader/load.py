@@ -15,6 +15,7 @@ from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError
 from app_loader.judge import check_contract
 from app_loader.loaded import LoadedPolicy, LoadOrigin
 from app_loader.migration import Migrated, find_route, follow
+from app_loader.migration.projected import project
 from app_loader.resolve import Resolution, resolve
 from app_loader.restore import restore
 from app_loader.settings import read_settings
@@ -119,7 +120,11 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
         revisions=() if migrated is None else migrated.route.ids,
     )
     return LoadedPolicy(
-        policy, origin=origin, manifest=archive.manifest, content_digest=archive.manifest.content_digest
+        policy,
+        origin=origin,
+        manifest=archive.manifest,
+        content_digest=archive.manifest.content_digest,
+        route=None if migrated is None else migrated.route,
     )
 
 
@@ -208,6 +213,13 @@ def read_witness(archive: Archive) -> Witness | None:
     return Witness(spec=WitnessSpec.from_document(archive.manifest.witness), tensors=tensors)
 
 
+def _as_recorded(policy: LoadedPolicy, archive: Archive) -> Policy:
+    """Return the policy as the archive's rules see it: revisions may have added actions since."""
+    if not policy.origin.revisions or policy.route is None:
+        return policy
+    return project(policy, read_rules(archive), policy.route)
+
+
 def check_witness(policy: LoadedPolicy, archive: Archive) -> WitnessReport:
     """Replay the archive's witness.
 
@@ -218,7 +230,7 @@ def check_witness(policy: LoadedPolicy, archive: Archive) -> WitnessReport:
     witness = read_witness(archive)
     if witness is None:
         raise WitnessError(subject, None)
-    report = replay_witness(policy, witness)
+    report = replay_witness(_as_recorded(policy, archive), witness)
     if not report.met:
         raise WitnessError(subject, report)
     return report

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from policy_interface.policy import Observation
     from torch import Generator, Tensor, nn
 
+    from app_loader.migration.route import Route
+
 Mode = Literal["isolated", "environment"]
 """How the code was imported: a stored wheel under an isolated name, or the installed distribution plainly."""
 
@@ -51,13 +53,23 @@ class LoadedPolicy(Policy):
         origin: the code that computes it.
         manifest: the archive's manifest.
         content_digest: sha256 (hex) of the archive's content: the parent of whatever is saved from this policy.
+        route: the revisions that were followed; None when there were none.
     """
 
-    def __init__(self, policy: Policy, *, origin: LoadOrigin, manifest: Manifest, content_digest: str) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        origin: LoadOrigin,
+        manifest: Manifest,
+        content_digest: str,
+        route: Route | None = None,
+    ) -> None:
         self._policy = policy
         self.origin = origin
         self.manifest = manifest
         self.content_digest = content_digest
+        self.route = route
         self.architecture = policy.architecture
         self.rules = policy.rules
         self.capabilities = policy.capabilities
@@ -85,7 +97,13 @@ class LoadedPolicy(Policy):
             RulesMismatchError: the rules differ in a way that the policy cannot follow.
         """
         adapted = self._policy.adapt(rules)
-        return LoadedPolicy(adapted, origin=self.origin, manifest=self.manifest, content_digest=self.content_digest)
+        return LoadedPolicy(
+            adapted,
+            origin=self.origin,
+            manifest=self.manifest,
+            content_digest=self.content_digest,
+            route=self.route,
+        )
 
     @property
     def training_spec(self) -> TrainingSpec:

@@ -88,7 +88,7 @@ def save_policy(
         architecture=text,
         config_sources=dict(_config_sources(architecture)),
         game_rules=rules.to_document(),
-        state=collect_state(module, type_name=_type_name),
+        state=collect_state(module, type_name=type_name),
         witness=None if recorded is None else recorded.tensors,
         witness_spec=None if recorded is None else recorded.spec.to_document(),
         source_diff=code.diff,
@@ -126,7 +126,7 @@ def _signature(module: nn.Module) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in module.state_dict().items() if isinstance(value, Tensor)}
 
 
-def _type_name(cls: type) -> str:
+def type_name(cls: type) -> str:
     """Return a class's original name, also when its module was imported in isolation."""
     origin = origin_of(cls)
     return f"{origin.module}.{origin.qualname}"
@@ -134,14 +134,15 @@ def _type_name(cls: type) -> str:
 
 def _config_sources(architecture: PolicyArchitecture) -> Iterator[tuple[str, str]]:
     chosen = set(architecture.fields_set())
-    for path in _leaf_paths(architecture.to_document()["config"], ""):
+    for path in leaf_paths(architecture.to_document()["config"], ""):
         yield path, "author" if path in chosen else "default"
 
 
-def _leaf_paths(document: Any, prefix: str) -> Iterator[str]:
+def leaf_paths(document: Any, prefix: str) -> Iterator[str]:
+    """Yield the dotted path of every value of a config document."""
     if isinstance(document, Mapping) and document:
         for key, value in document.items():
-            yield from _leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from leaf_paths(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix
 

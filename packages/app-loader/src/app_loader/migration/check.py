@@ -1,0 +1,94 @@
+"""What must hold of a migrated state before it is written.
+
+Nothing is missing, nothing is left over, nothing is fresh unless an `Add` says so, and undoing gives the bytes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mpt_format import Archive
+from policy_interface.migrations import Add, InvalidMigrationError
+from torch import nn
+
+from app_loader.errors import MigrationError
+from app_loader.migration.migrated import Migrated, follow
+from app_loader.migration.route import Route
+from app_loader.migration.tensors import TensorState, apply_tensor_ops
+
+
+def check_bijection(migrated: Migrated, module: nn.Module, *, subject: str) -> None:
+    """Check that the migrated tensors are exactly those of the new code, and that only `Add` leaves a fresh one.
+
+    Raises:
+        MigrationError: with every key that is missing, left over, or has another shape or type.
+    """
+    problems = list(_fit_problems(migrated, module))
+    if problems:
+        raise MigrationError(subject, problems, "mpt diagnose ARCHIVE")
+
+
+def _fit_problems(migrated: Migrated, module: nn.Module) -> Iterator[str]:
+    wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    added = {
+        key
+        for revision in migrated.route.revisions
+        for op in revision.tensors
+        if isinstance(op, Add)
+        for key in op.produces
+    }
+    for key, value in wanted.items():
+        have = migrated.tensors.get(key)
+        if have is None:
+            yield f"{key}: the code has it and nothing gives it"
+        elif have.shape != tuple(value.shape):
+            yield f"{key}: shaped {list(have.shape)}, the code expects {list(value.shape)}"
+        elif have.meta.dtype != value.dtype and have.meta.dtype.is_floating_point != value.dtype.is_floating_point:
+            yield f"{key}: of type {have.meta.dtype}, the code expects {value.dtype}"
+        elif not migrated.sources.get(key) and key not in added and not migrated.route.backwards:
+            yield f"{key}: nothing of the archive reaches it and no Add says so"
+    for key in migrated.tensors:
+        if key not in wanted:
+            yield f"{key}: left over, the code does not have it"
+
+
+def check_round_trip(archive: Archive, route: Route, *, subject: str) -> str:
+    """Undo what was done and compare every tensor with the archive's, byte for byte.
+
+    Returns:
+        ``bytes equal``, or why the route cannot be undone.
+
+    Raises:
+        MigrationError: undoing gives other bytes.
+    """
+    migrated = follow(archive, route)
+    state = TensorState.of(migrated.tensors)
+    document: Mapping[str, Any] = migrated.architecture
+    try:
+        for revision in reversed(route.revisions):
+            ops = revision.tensors if route.backwards else revision.inverted_tensors()
+            apply_tensor_ops(state, ops, document["config"], subject=subject)
+            for change in revision.config if route.backwards else revision.inverted_config():
+                document = change.apply(document)
+    except InvalidMigrationError as error:
+        return f"not reversible: {error.problems[0]}"
+    original = archive.read_tensors()
+    problems = [f"{key}: undoing does not give it back" for key in original if key not in state.tensors]
+    for key, lazy in state.tensors.items():
+        before = original.get(key)
+        if before is None or not _same_bytes(before, lazy.make()):
+            problems.append(f"{key}: undoing gives other numbers")
+    if dict(document) != dict(archive.architecture):
+        problems.append("undoing gives another architecture document")
+    if problems:
+        raise MigrationError(subject, problems, "mark the revision irreversible='why'")
+    return "bytes equal"
+
+
+def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    raw = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other))
+    return bool(torch.equal(*raw)) if one.numel() else True
