@@ -48,7 +48,8 @@ def read_weights(data: bytes, records: dict[str, Any]) -> dict[str, np.ndarray[A
     """Lay the tensors out as 5.2 says, compare the header, and cut the buffer."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end, tensors = 0, {}
-    for key in sorted(records, key=lambda key: (-BITS.get(records[key]["dtype"], 8), key)):
+    bits = {key: BITS.get(record["dtype"], 8) for key, record in records.items()}
+    for key in sorted(bits, key=lambda key: (prod(records[key]["shape"]) * bits[key] % 512 != 0, -bits[key], key)):
         dtype, shape = records[key]["dtype"], records[key]["shape"]
         begin, end = end, end + prod(shape) * BITS.get(dtype, 8) // 8
         entries[key] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}

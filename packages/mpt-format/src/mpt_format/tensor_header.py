@@ -8,6 +8,7 @@ Source: the safetensors format (8 bytes little-endian length N, N bytes JSON pad
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -130,10 +131,7 @@ class BufferLayout:
         parts = ['{"__metadata__":{"format":"pt"}']
         self.starts: dict[str, int] = {}
         end = 0
-        for name, dtype, shape in sorted(tensors, key=_buffer_order):
-            bits = BITS[dtype]
-            for length in shape:
-                bits *= length
+        for bits, name, dtype, shape in sorted(map(_sized, tensors), key=_buffer_order):
             if bits % 8 or bits > MAX_SIZE_BYTES:
                 _refuse(repr(name)[:120], f"{dtype} of shape {list(shape)} is no whole number of bytes or too large")
             self.starts[name] = end
@@ -147,8 +145,15 @@ class BufferLayout:
         self.size_bytes = len(self.header) + end
 
 
-def _buffer_order(entry: tuple[str, str, tuple[int, ...]]) -> tuple[int, str]:
-    return (-BITS[entry[1]], entry[0])
+def _sized(entry: tuple[str, str, tuple[int, ...]]) -> tuple[int, str, str, tuple[int, ...]]:
+    name, dtype, shape = entry
+    return math.prod(shape, start=BITS[dtype]), name, dtype, shape
+
+
+def _buffer_order(entry: tuple[int, str, str, tuple[int, ...]]) -> tuple[bool, int, str]:
+    """Whole multiples of 64 bytes first: each of them begins at one, where torch would have put it."""
+    bits, name, dtype, _ = entry
+    return (bits % (8 * BUFFER_ALIGNMENT_BYTES) != 0, -BITS[dtype], name)
 
 
 def _framed(text: bytes) -> bytes:
