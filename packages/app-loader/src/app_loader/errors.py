@@ -243,7 +243,7 @@ class RegistrationConflictError(IsolationError):
         )
 
 
-class SharedLibraryError(IsolationError):
+class SharedLibraryError(IsolationError, ImportError):
     """Old code does not run with the shared libraries of this environment.
 
     Attributes:

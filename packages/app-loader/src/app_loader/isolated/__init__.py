@@ -8,18 +8,25 @@ from app_loader.isolated._directory import isolate_directory
 from app_loader.isolated._finder import install
 from app_loader.isolated._names import make_identifier, original_name
 from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
+from app_loader.isolated._tripwires import Effect, Effects, watched
 from app_loader.isolated._unit import Part, Unit
-from app_loader.isolated._units import announce_store, find_unit, known_units, read_unit, register_unit
+from app_loader.isolated._units import announce_store, find_unit, is_imported, known_units, read_unit, register_unit
+from app_loader.isolated._unload import StillAlive, UnloadReport, unload
 
 install()
 
 __all__ = [
     "NATIVE_SUFFIXES",
+    "Effect",
+    "Effects",
     "OwnedNames",
     "Part",
+    "StillAlive",
     "Unit",
+    "UnloadReport",
     "announce_store",
     "find_unit",
+    "is_imported",
     "isolate_directory",
     "known_units",
     "make_identifier",
@@ -27,4 +34,6 @@ __all__ = [
     "owned_names",
     "read_unit",
     "register_unit",
+    "unload",
+    "watched",
 ]

@@ -121,6 +121,9 @@ class Rewriter:
         if base is not None:
             yield _from(node, f"{base}.{module}", node.names)
             return
+        if module in self._attributes:  # from torch.library import custom_op
+            yield _from(node, f"{self._shims}.{module}", node.names)
+            return
         for alias in node.names:
             bindings.setdefault(alias.asname or alias.name, f"{module}.{alias.name}")
         redirected = [alias for alias in node.names if f"{module}.{alias.name}" in self._attributes]

@@ -52,6 +52,7 @@ class Unit:
         bytecode: where its compiled modules are kept, None to keep none.
         hashes: sha256 (hex) of each source file by its path relative to `folder`; empty where nothing pins them.
         operators: operators (``namespace::name``) that the unit itself defined with torch.library.
+        effects: what importing its modules changed in shared state.
         environments: ids that the unit registered with a shared gymnasium.
         dynamic: names of modules that the unit's code made at run time.
         builtins: what its modules see as builtins; filled when its package is imported.
@@ -83,6 +84,7 @@ class Unit:
         self.operators: set[str] = set()
         self.dynamic: set[str] = set()
         self.environments: set[str] = set()
+        self.effects: list[Any] = []
         self.builtins: dict[str, Any] = {}
         self.shims: dict[str, ModuleType] = {}
         self.rewriter = Rewriter(self.prefix, self.owned)

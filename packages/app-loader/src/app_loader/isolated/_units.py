@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing.process
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,11 @@ def find_unit(identifier: str) -> Unit | None:
         digest=identity.digest,
         stores=[str(root) for root in stores],
     )
+
+
+def is_imported(unit: Unit, name: str) -> bool:
+    """Whether a module of a unit, given by its original name, is imported."""
+    return unit.isolated_name(name) in sys.modules
 
 
 def read_unit(folder: Path) -> Unit:

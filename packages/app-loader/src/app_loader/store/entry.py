@@ -12,9 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app_loader.errors import NativeCodeError
-from app_loader.isolated import Unit, announce_store, read_unit, register_unit
+from app_loader.errors import LoaderError, NativeCodeError, SharedLibraryError
+from app_loader.isolated import Effect, Effects, Unit, announce_store, is_imported, read_unit, register_unit, watched
 from app_loader.store.scan import ScanReport
+from app_loader.store.shared import SharedLibrary, judge_shared_libraries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,20 +125,48 @@ class Entry:
         parser.read_string(path.read_text("utf-8"))
         return dict(parser[group]) if parser.has_section(group) else {}
 
-    def import_module(self, name: str) -> ModuleType:
+    def import_module(self, name: str, *, effects: Effects = "report") -> ModuleType:
         """Import a module of this entry under its isolated name.
 
         Args:
             name: the module's original name, as in ``model_zoo.layers``.
+            effects: what to do about changes of shared state (default dtype, random state, environment, ...) that the
+                import makes: ``report`` logs them and keeps them in `effects`, ``restore`` also puts them back.
 
         Raises:
             NativeCodeError: the entry holds compiled modules; nothing of it was loaded.
             IntegrityError: a source file is not what RECORD pins.
+            SharedLibraryError: its code raised, and shared libraries lie outside the ranges it asks for.
             ImportError: as a plain import would raise.
         """
         if self.scan.native:
             raise NativeCodeError(f"{self.distribution} {self.version}", self.scan.native)
-        return self.unit.import_module(name)
+        unit = self.unit
+        if is_imported(unit, name):
+            return unit.import_module(name)
+        subject = f"{self.distribution} {self.version}"
+        try:
+            with watched(subject, effects) as found:
+                module = unit.import_module(name)
+        except LoaderError:
+            raise
+        except Exception as error:
+            moved = [str(each) for each in self.shared_libraries() if not each.met]
+            if not moved:
+                raise
+            raise SharedLibraryError(subject, cause=f"{type(error).__name__}: {error}", moved=moved) from error
+        unit.effects.extend(found)
+        return module
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What importing its modules changed in the state that the process shares."""
+        return tuple(self.unit.effects)
+
+    def shared_libraries(self) -> list[SharedLibrary]:
+        """Return every requirement on a library outside the unit, beside what is installed; nothing is imported."""
+        own = [wheel.name for wheel in self.wheels]
+        return judge_shared_libraries([line for wheel in self.wheels for line in wheel.requires], own)
 
     def verify(self) -> list[str]:
         """Return every difference between the entry's files and what was pinned when they were unpacked."""

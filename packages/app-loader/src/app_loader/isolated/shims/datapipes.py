@@ -138,3 +138,18 @@ def _let_plain_names_in(base: Any) -> None:
 
     register_datapipe_as_function._mpt_routed = True  # type: ignore[attr-defined]
     base.register_datapipe_as_function = classmethod(register_datapipe_as_function)
+
+
+def forget_routes(unit: Unit) -> None:
+    """Take a unit's names out of torch's tables."""
+    datapipe = sys.modules.get("torch.utils.data.datapipes.datapipe")
+    if datapipe is None:
+        return
+    with _lock:
+        for base in (datapipe.IterDataPipe, datapipe.MapDataPipe):
+            for router in [each for each in base.functions.values() if isinstance(each, Router)]:
+                router.own.pop(unit.prefix, None)
+                if not router.own and base.functions.get(router.name) is router:
+                    del base.functions[router.name]
+                    if router.plain is not None:
+                        base.functions[router.name] = router.plain

@@ -23,6 +23,8 @@ def importlib_overrides(unit: Unit) -> dict[str, Any]:
     def import_module(name: str, package: str | None = None) -> ModuleType:
         return importlib.import_module(target_name(unit, resolve(name, package)))
 
+    # What `torch._dynamo.assume_constant_result` sets: a name gives one module, so Dynamo may look it up while tracing.
+    import_module._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return {"import_module": import_module, "__import__": make_import(unit), **_submodules(unit)}
 
 

@@ -60,11 +60,11 @@ def overrides(unit: Unit, real_name: str) -> dict[str, Any]:
     def entry_points(**options: Any) -> Any:
         real = importlib.import_module(real_name)
         points = [point for each in own().values() for point in each.entry_points]
-        shared = real.entry_points()
-        if isinstance(shared, dict):  # Python 3.11 gives groups here
-            shared = [point for group in shared.values() for point in group]
-        points += [p for p in shared if p.dist is None or _normal(p.dist.name) not in own()]
-        return real.EntryPoints(points).select(**options)
+        shared = real.entry_points(**options)
+        everyone = getattr(shared, "_all", shared)  # Python 3.11 groups them where nothing is selected
+        kept = [p for p in everyone if p.dist is None or _normal(p.dist.name) not in own()]
+        found = real.EntryPoints([*real.EntryPoints(points).select(**options), *kept])
+        return found if everyone is shared else type(shared).load(found)
 
     def packages_distributions() -> dict[str, list[str]]:
         found = dict(importlib.import_module(real_name).packages_distributions())

@@ -15,7 +15,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._unit import Unit
 
 _DEFINING = ("custom_op", "triton_op", "define")
@@ -31,14 +30,6 @@ _NAMING = (
     "get_kernel",
 )
 _SCHEMA_NAME = re.compile(r"^\s*(?:[\w]+::)?([\w]+)")
-
-
-def torch_overrides(unit: Unit) -> dict[str, Any]:
-    """Return `torch.library` and `torch.ops` for one unit."""
-    return {
-        "library": ShimModule(unit.shim_name("torch.library"), "torch.library", library_overrides(unit)),
-        "ops": _Operators(unit),
-    }
 
 
 def namespace_of(unit: Unit, namespace: str) -> str:
@@ -128,7 +119,7 @@ def _library_class(unit: Unit) -> Any:
     return Library
 
 
-class _Operators(ModuleType):
+class Operators(ModuleType):
     """`torch.ops`: a namespace in which the unit defined something is the unit's view of it."""
 
     def __init__(self, unit: Unit) -> None:
@@ -143,7 +134,8 @@ class _Operators(ModuleType):
         real = importlib.import_module("torch").ops
         start = f"{name}::"
         if any(operator.startswith(start) for operator in unit.operators):
-            return _Namespace(unit, name)
+            found = vars(self)[name] = _Namespace(unit, name)  # one object: Dynamo guards on its identity
+            return found
         return getattr(real, name)
 
 

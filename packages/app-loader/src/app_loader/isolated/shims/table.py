@@ -41,7 +41,12 @@ _OVERRIDES: dict[str, Callable[[Unit], dict[str, Any]]] = {
     "pkgutil": walking.pkgutil_overrides,
     "pydoc": walking.pydoc_overrides,
     "sys": modules.overrides,
-    "torch": lambda unit: {**operators.torch_overrides(unit), **pickles.torch_overrides(unit)},
+    "torch": lambda unit: {
+        "library": make_shim("torch.library", unit),
+        "ops": operators.Operators(unit),
+        **pickles.torch_overrides(unit),
+    },
+    "torch.library": operators.library_overrides,
     "torch.utils._pytree": pytrees.overrides,
     "torch.utils.data": datapipes.overrides,
     "torch.utils.data.datapipes._decorator": datapipes.overrides,

@@ -1,0 +1,119 @@
+"""Look-ups by name inside old code give the old version's answers: metadata, data, specs, entry points, pickles."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from app_loader.store import Entry
+
+AddVersions = Callable[..., dict[str, Entry]]
+
+BASE = {"toy_zoo/__init__.py": "", "toy_zoo/consts.py": "class Kind:\n    number = {n}\n", "toy_zoo/data.txt": "{n}"}
+
+LOOK_UPS = {
+    "version": ("from importlib.metadata import version\nanswer = version('toy-zoo')", "{n}.0"),
+    "version as attribute": (
+        "import importlib\nimport importlib.metadata\nanswer = importlib.metadata.version('toy_zoo')",
+        "{n}.0",
+    ),
+    "version by backport": ("import importlib_metadata as m\nanswer = m.version('toy.zoo')", "{n}.0"),
+    "distribution": (
+        "from importlib import metadata\nanswer = metadata.distribution('toy-zoo').metadata['Version']",
+        "{n}.0",
+    ),
+    "every distribution": (
+        "from importlib.metadata import distributions\n"
+        "answer = [d.version for d in distributions() if d.metadata['Name'] == 'toy-zoo']",
+        ["{n}.0"],
+    ),
+    "entry point": (
+        "from importlib.metadata import entry_points\nanswer = [p.load().number for p in entry_points(group='toys')]",
+        ["{n}"],
+    ),
+    "files": (
+        "from importlib.resources import files\nanswer = files('toy_zoo').joinpath('data.txt').read_text()",
+        "{n}",
+    ),
+    "get_data": ("import pkgutil\nanswer = pkgutil.get_data('toy_zoo', 'data.txt').decode()", "{n}"),
+    "find_spec": ("import importlib.util\nanswer = importlib.util.find_spec('toy_zoo.consts') is not None", True),
+    "no spec": ("import importlib.util\nanswer = importlib.util.find_spec('toy_zoo.nothing')", None),
+    "beside the file": ("import os\nanswer = open(os.path.join(os.path.dirname(__file__), 'data.txt')).read()", "{n}"),
+    "owners": (
+        "from importlib.metadata import packages_distributions\nanswer = packages_distributions()['toy_zoo']",
+        ["toy-zoo"],
+    ),
+}
+
+
+@pytest.mark.parametrize("look_up", LOOK_UPS, ids=lambda name: name.replace(" ", "-"))
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_old_code_finds_what_belongs_to_its_version(versions: AddVersions, look_up: str) -> None:
+    source, expected = LOOK_UPS[look_up]
+    entries = versions({**BASE, "toy_zoo/asks.py": source}, entry_points="[toys]\none = toy_zoo.consts:Kind\n")
+
+    def filled(number: str) -> Any:
+        if isinstance(expected, list):
+            return [int(number) if text == "{n}" else text.replace("{n}", number) for text in expected]
+        return expected.replace("{n}", number) if isinstance(expected, str) else expected
+
+    answers = {number: entry.import_module("toy_zoo.asks").answer for number, entry in entries.items()}
+    assert answers == {number: filled(number) for number in entries}
+
+
+READERS = {
+    "pickle.loads": "import pickle\ndef read(data): return pickle.loads(data)",
+    "loads by name": "from pickle import loads\ndef read(data): return loads(data)",
+    "Unpickler": "import io, pickle\ndef read(data): return pickle.Unpickler(io.BytesIO(data)).load()",
+    "a subclass": (
+        "import io, pickle\nclass Reader(pickle.Unpickler):\n    def find_class(self, module, name):\n"
+        "        return super().find_class(module.replace('old_zoo', 'toy_zoo'), name)\n"
+        "def read(data): return Reader(io.BytesIO(data)).load()"
+    ),
+    "cloudpickle": "import cloudpickle\ndef read(data): return cloudpickle.loads(data)",
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_bytes_that_name_the_package_give_the_readers_own_class(versions: AddVersions, reader: str) -> None:
+    named = b"ctoy_zoo.consts\nKind\n."  # protocol 0: a class by module and name
+    entries = versions({**BASE, "toy_zoo/reads.py": READERS[reader]})
+    found = {n: entry.import_module("toy_zoo.reads").read(named) for n, entry in entries.items()}
+    assert {n: kind.number for n, kind in found.items()} == {"1": 1, "2": 2, "3": 3}
+
+
+def test_pickles_of_isolated_objects_come_back_as_the_same_class(versions: AddVersions) -> None:
+    kinds = [entry.import_module("toy_zoo.consts").Kind for entry in versions(BASE).values()]
+    assert pickle.loads(pickle.dumps(kinds)) == kinds
+
+
+def test_a_module_name_that_is_compared_or_taken_apart_is_the_original_one(versions: AddVersions) -> None:
+    source = """
+class Kind: pass
+answer = (
+    __name__ == "toy_zoo.asks",
+    Kind.__module__.startswith("toy_zoo"),
+    Kind.__module__.split(".")[0],
+    __name__.partition(".")[0],
+    Kind.__module__ in ("toy_zoo.asks", "other"),
+)
+"""
+    for entry in versions({**BASE, "toy_zoo/asks.py": source}).values():
+        assert entry.import_module("toy_zoo.asks").answer == (True, True, "toy_zoo", "toy_zoo", True)
+
+
+def test_a_module_name_that_is_written_still_leads_into_the_unit(versions: AddVersions) -> None:
+    source = """
+class Public: pass
+Public.__module__ = "toy_zoo"
+Made = type("Made", (), {"__module__": "toy_zoo"})
+class Inner:
+    __module__ = "toy_zoo"
+"""
+    init = "from toy_zoo.inner import Inner, Made, Public"
+    for entry in versions({"toy_zoo/__init__.py": init, "toy_zoo/inner.py": source}).values():
+        package = entry.import_module("toy_zoo")
+        for name in ("Public", "Made", "Inner"):
+            assert pickle.loads(pickle.dumps(getattr(package, name))) is getattr(package, name)
