@@ -6,11 +6,9 @@ alone: two saves of one policy are equal (leave ``created`` out).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -19,10 +17,11 @@ from mpt_format import format as layout
 from mpt_format.content import ArchiveContent, check_content
 from mpt_format.digesting import DigestThread, crc32_of
 from mpt_format.dtypes import find_size_bytes
-from mpt_format.errors import ArchiveProblem, ArchiveWriteError, ManifestError, UnstorableStateError
+from mpt_format.errors import ArchiveProblem, ManifestError, UnstorableStateError
 from mpt_format.manifest import Manifest, parse_manifest
 from mpt_format.payload import PIECE_BYTES, TensorPayload
 from mpt_format.records import ArchitectureRecord, MemberRecord, TensorRecord
+from mpt_format.replacing import replacing_file
 from mpt_format.strict_json import format_json
 from mpt_format.strict_yaml import format_yaml, parse_yaml
 from mpt_format.tensor_header import BufferLayout
@@ -316,43 +315,3 @@ def _fill_in(manifest: Manifest, digests: Mapping[str, str]) -> Manifest:
             for name, record in manifest.members.items()
         },
     )
-
-
-@contextlib.contextmanager
-def replacing_file(target: Path) -> Iterator[int]:
-    """Give a descriptor of a temporary file that takes the target's place when all went well.
-
-    Raises:
-        ArchiveWriteError: the file system refused; the target is as it was.
-    """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            try:
-                yield fd
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            temporary.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(target.parent)
-    except OSError as error:
-        if isinstance(error, ArchiveWriteError):
-            raise
-        message = error.strerror or str(error)
-        raise ArchiveWriteError(
-            str(target), [ArchiveProblem(where="file system", message=message)], error.errno
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
