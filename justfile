@@ -52,11 +52,11 @@ mettagrid:
 
 # build the documentation site into site/, with no network; warnings are errors
 docs:
-    {{ run }} mkdocs build --strict --quiet
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs build --strict --quiet
 
 # serve the documentation site while writing
 docs-serve:
-    {{ run }} mkdocs serve
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs serve
 
 # release one package: just release model-zoo 0.4.0 [--dry-run]
 release package version *options:
