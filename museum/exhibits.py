@@ -86,7 +86,7 @@ def exhibits() -> tuple[Exhibit, ...]:
                 "core": {"hidden_size": 48},
             },
             rules=lambda: TOKEN_RULES,
-            train=_fit("remembered-heart", remembered_heart, steps=300, batch_size=48),
+            train=_fit("remembered-heart", remembered_heart, steps=600, batch_size=64),
             show=lambda _: remembered_heart(5, _seeded(99)).observations,
         ),
         Exhibit(

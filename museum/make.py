@@ -44,7 +44,6 @@ def main() -> int:
         print(f"{room} is complete, and nothing in it is ever made again", file=sys.stderr)
         return 1
     room.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)  # sums are then added up in one order, whatever machine replays them
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         entry = Store(folder).add([WHEELHOUSE / f"model_zoo-{arguments.version}-py3-none-any.whl"])
         code, zoo = StoredCode(entry), entry.import_module("model_zoo")
@@ -60,7 +59,10 @@ def _make(exhibit: Exhibit, architecture: type[PolicyArchitecture], zoo: ModuleT
     policy = architecture.from_document(
         {"kind": exhibit.kind, "schema_version": architecture.schema_version, "config": dict(exhibit.config)}
     ).make_policy(exhibit.rules())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # quicker for networks of this size
     training = exhibit.train(policy, zoo)
+    torch.set_num_threads(threads)
     assert policy.module is not None
     policy.module.eval()
     record = record_behaviour(policy, exhibit.show(policy))
@@ -106,6 +108,7 @@ def _machine() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
     }
 
 
