@@ -56,11 +56,7 @@ def unload(unit: Unit) -> UnloadReport:
     """
     prefix = unit.prefix
     names = [name for name in sys.modules if name == prefix or name.startswith(f"{prefix}.")]
-    watched: list[tuple[str, weakref.ref[Any]]] = []
-    for name in names:
-        module = sys.modules.pop(name)
-        watched += _definitions(unit, name, module)
-    del module
+    watched = [each for name in names for each in _definitions(unit, name, sys.modules.pop(name))]
     vars(sys.modules[PACKAGE]).pop(unit.identifier, None)
     forget_unit(unit.identifier)
     forget_routes(unit)

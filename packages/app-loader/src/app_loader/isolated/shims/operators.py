@@ -102,12 +102,14 @@ def _library_class(unit: Unit) -> Any:
             super().__init__(namespace_of(unit, ns), "FRAGMENT" if kind == "DEF" else kind, dispatch_key)
 
         def define(self, schema: str, alias_analysis: str = "", *, tags: Any = ()) -> Any:
+            """Define an operator of the unit's own."""
             match = _SCHEMA_NAME.match(schema)
             if match:
                 unit.operators.add(f"{self._asked}::{match[1]}")
             return super().define(schema, alias_analysis, tags=tags)
 
         def impl(self, op_name: Any, fn: Any, dispatch_key: str = "", **options: Any) -> Any:
+            """Implement one of the unit's own operators, or a shared one where it is named."""
             name = op_name if isinstance(op_name, str) else str(getattr(op_name, "_name", op_name))
             operator = name.rpartition("::")[2]
             if f"{self._asked}::{operator.partition('.')[0]}" in unit.operators:
@@ -127,9 +129,10 @@ class Operators(ModuleType):
         vars(self)["_unit"] = unit
 
     def __call__(self) -> None:
+        """Refuse, as the real one does. It exists because Dynamo takes only callables from a builtins dict."""
         raise TypeError("'_Ops' object is not callable")
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # every namespace goes through here
         unit: Unit = vars(self)["_unit"]
         real = importlib.import_module("torch").ops
         start = f"{name}::"
