@@ -82,7 +82,7 @@ def extract() -> dict[str, Any]:
     tree = ast.parse(source)
     set_item_types = ["dict", "OrderedDict", "Counter"] if "_check_set_item_target" in source else None
     allowed = {name: describe_global(value) for name, value in unpickler._get_allowed_globals().items()}
-    by_import = {name: describe_global(value) for name, value in unpickler._get_user_allowed_globals().items()}
+    by_import = {name: describe_global(value) for name, value in unpickler._get_user_allowed_globals().items()}  # type: ignore[no-untyped-call]
     return {
         "torch": torch.__version__.split("+")[0],
         "source_sha256": hashlib.sha256(source.encode()).hexdigest(),

@@ -154,7 +154,7 @@ def _scheduler_state() -> dict[str, Any]:
 
 def _morphogenetic() -> dict[str, Any]:
     state = nn.Sequential(nn.Linear(2, 2)).state_dict()
-    state["seed._extra_state"] = {"state": SlottedState(), "metrics": Metrics()}  # type: ignore[assignment]
+    state["seed._extra_state"] = {"state": SlottedState(), "metrics": Metrics()}
     return {"model_state_dict": state, "config": {"lr": 1e-3, "path": pathlib.PurePosixPath("/runs/1")}}
 
 

@@ -8,7 +8,7 @@ Source: NumPy's `array_reduce` and `array_setstate` (numpy/_core/src/multiarray/
 
 from __future__ import annotations
 
-__all__ = ["Array", "read_array", "read_scalar"]
+__all__ = ["NUMBER_FORMATS", "Array", "read_array", "read_scalar"]
 
 import struct
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ _FORMATS = {
     "i4": ("I32", "i", 4), "u4": ("U32", "I", 4), "i8": ("I64", "q", 8), "u8": ("U64", "Q", 8), "f2": ("F16", "e", 2),
     "f4": ("F32", "f", 4), "f8": ("F64", "d", 8), "c8": ("C64", "", 8),
 }  # fmt: skip
+
+NUMBER_FORMATS = {name: code for name, code, _ in _FORMATS.values() if code}
+"""The archive's dtype -> the format character of `struct`, for dtypes that are plain numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

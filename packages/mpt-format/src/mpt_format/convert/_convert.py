@@ -14,6 +14,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from mpt_format.writer import write_archive
 
 from ._key_map import KeyMap
 from ._members import find_tensor_member, read_plain_documents
-from ._plan import Plan, plan_tensors
+from ._plan import Plan, plan_tensors, read_numbers
 from ._safetensors_file import read_tensor_digests, write_safetensors
 from ._source import Source, SourceTensor, find_state, resolve_path
 from ._tensor_bytes import RecordPayload
@@ -132,7 +133,12 @@ def convert_checkpoint(
         if audit.verdict in ("malformed", "notckpt"):
             reasons = "; ".join(f.hint for f in audit.findings if f.severity == "malformed") or audit.description
             raise ConversionError(f"{escape_text(name)} is {audit.verdict}: {reasons}")
-        values = ValueConverter(as_fields=as_fields, timestamps=timestamps, drop=frozenset(drop))
+        values = ValueConverter(
+            as_fields=as_fields,
+            timestamps=timestamps,
+            drop=frozenset(drop),
+            read_numbers=partial(read_numbers, data, container),
+        )
         source, root, buffer = _read_source(data, container, state_path)
         renamed = _rename(source, key_map, values)
         plan = plan_tensors(buffer, container, renamed)

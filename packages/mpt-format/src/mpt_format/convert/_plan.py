@@ -8,19 +8,23 @@ Source: the archive's alias rules, `mpt_format.records.AliasRecord` and `ViewRec
 
 from __future__ import annotations
 
-__all__ = ["Plan", "plan_tensors"]
+__all__ = ["Plan", "plan_tensors", "read_numbers"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import cast
 
 from mpt_format.audit._containers import Container
 from mpt_format.audit._machine import Buffer
+from mpt_format.audit._tensors import TensorRecord
 from mpt_format.dtypes import BITS
 from mpt_format.module_state import StoredTensor
 from mpt_format.payload import BytesPayload
 from mpt_format.records import AliasRecord, TensorKind, ViewRecord
+from mpt_format.strict_json import Json
 
+from ._arrays import NUMBER_FORMATS, Array
 from ._source import SourceTensor
 from ._tensor_bytes import FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
 
@@ -114,6 +118,22 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
         swap=swap,
     )
     return _Placed(name=name, source=tensor, payload=payload, storage=storage.key, begin=begin, end=end)
+
+
+def read_numbers(data: Buffer, container: Container, record: TensorRecord, limit: int = 4096) -> Json:
+    """A small dense tensor as nested lists; None where it is none, too large, or of a dtype without numbers."""
+    placed = _place(data, container, "", SourceTensor(key="", path="", record=record))
+    if isinstance(placed, str):
+        return None
+    count = 1
+    for length in record.shape:
+        count *= length
+    code = NUMBER_FORMATS.get(placed.payload.dtype)
+    if count > limit or code is None:
+        return None
+    raw = b"".join(bytes(piece) for piece in placed.payload.pieces())
+    array = Array(dtype=placed.payload.dtype, shape=record.shape, data=raw, code=code)
+    return cast(Json, array.to_list(limit))
 
 
 def _share(group: list[_Placed], order: Mapping[str, int], plan: Plan) -> None:

@@ -12,13 +12,14 @@ __all__ = ["Loss", "ValueConverter"]
 import base64
 import datetime as dt
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from mpt_format.audit._judge import find_bytes, find_callee_name, judge_call
 from mpt_format.audit._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
 from mpt_format.audit._structure import key_value_pairs
-from mpt_format.audit._tensors import find_tensor
+from mpt_format.audit._tensors import TensorRecord, find_tensor
 from mpt_format.audit._walk import format_key, format_step, state_attributes
 from mpt_format.strict_json import Json
 
@@ -53,11 +54,17 @@ class ValueConverter:
     """Turns nodes into JSON values and collects losses and refusals on the way."""
 
     def __init__(
-        self, *, as_fields: bool = False, timestamps: bool = False, drop: frozenset[str] = frozenset()
+        self,
+        *,
+        as_fields: bool = False,
+        timestamps: bool = False,
+        drop: frozenset[str] = frozenset(),
+        read_numbers: Callable[[TensorRecord], Json] | None = None,
     ) -> None:
         self._as_fields = as_fields
         self._timestamps = timestamps
         self._drop = drop
+        self._read_numbers = read_numbers
         self.dropped: set[str] = set()
         self.losses: list[Loss] = []
         self.refusals: list[tuple[str, str]] = []
@@ -177,7 +184,12 @@ class ValueConverter:
         return sorted(converted, key=lambda value: (type(value).__name__, str(value)))
 
     def _call(self, node: Call, path: str, depth: int) -> Json:
-        if find_tensor(node) is not None:
+        tensor = find_tensor(node)
+        if tensor is not None:
+            numbers = self._read_numbers(tensor) if self._read_numbers is not None and not self._left_out else None
+            if numbers is not None:
+                self.lose(path, f"a tensor {tensor.dtype} {list(tensor.shape)}", "a list of numbers")
+                return numbers
             if self._left_out:
                 self.lose(path, "a tensor beside the state dict", "left out")
                 return None
