@@ -9,7 +9,11 @@ from pathlib import Path
 import click
 
 
-@click.command("demo", epilog="Examples:\n\n  mpt demo\n\n  mpt demo -o /tmp/run.mpt --store /tmp/store")
+@click.command(
+    "demo",
+    short_help="Train with an old model zoo, load beside the newest.",
+    epilog="Examples:\n\n  mpt demo\n\n  mpt demo -o /tmp/run.mpt --store /tmp/store",
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False), default="run.mpt", show_default=True)
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.option("--wheelhouse", type=click.Path(file_okay=False), default=None, help="Where the released wheels are.")

@@ -1,0 +1,172 @@
+"""Reading the settings: the nearest `mpt.toml`, or `pyproject.toml` with a table ``[tool.mpt]``, upwards from a folder.
+
+Unknown keys are refused, all problems at once: a misspelt safety setting must not be a setting that is not there.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from app_loader.errors import SettingsError
+
+SETTINGS_VARIABLE = "MPT_SETTINGS"
+_MAX_DIFF_BYTES = 5 * 1024**2
+_KEYS = ("fetch", "wheelhouses", "repositories", "indexes", "max_diff_bytes", "secrets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """One package index.
+
+    Attributes:
+        url: of its simple API, or a folder.
+        packages: the distributions it may give, as names or patterns; a name that no index is listed for is refused.
+    """
+
+    url: str
+    packages: tuple[str, ...] = ()
+
+    def gives(self, distribution: str) -> bool:
+        """Whether the index is listed for a distribution."""
+        name = _normal(distribution)
+        return any(fnmatch.fnmatchcase(name, _normal(pattern)) for pattern in self.packages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may be taken from where.
+
+    Attributes:
+        path: the file that says so, None for the defaults.
+        fetch: whether anything may be fetched over the network.
+        wheelhouses: folders of wheels that are searched.
+        repositories: repositories that may be built from: folders, or URL prefixes.
+        indexes: package indexes, each with the distributions it may give.
+        max_diff_bytes: the largest difference of a dirty tree that is recorded.
+        secrets: what to do about text in a difference that looks like a secret.
+    """
+
+    path: Path | None = None
+    fetch: bool = False
+    wheelhouses: tuple[Path, ...] = ()
+    repositories: tuple[str, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    max_diff_bytes: int = _MAX_DIFF_BYTES
+    secrets: Literal["refuse", "record"] = "refuse"
+
+    def allows_repository(self, repository: str) -> bool:
+        """Whether a repository, by folder or URL, may be built from."""
+        return any(_below(repository, allowed) for allowed in self.repositories)
+
+
+def read_settings(folder: Path | None = None) -> Settings:
+    """Return the settings that hold in a folder: ``$MPT_SETTINGS``, or the nearest file upwards, or the defaults.
+
+    Raises:
+        SettingsError: the file breaks its grammar, or ``$MPT_SETTINGS`` names no file.
+    """
+    given = os.environ.get(SETTINGS_VARIABLE)
+    if given:
+        if not Path(given).is_file():
+            raise SettingsError(given, [f"${SETTINGS_VARIABLE} names a file that does not exist"])
+        return _read(Path(given)) or Settings()
+    start = (folder or Path.cwd()).resolve()
+    for each in (start, *start.parents):
+        for name in ("mpt.toml", "pyproject.toml"):
+            found = _read(each / name) if (each / name).is_file() else None
+            if found is not None:
+                return found
+    return Settings()
+
+
+def _read(path: Path) -> Settings | None:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if path.name == "pyproject.toml":
+            return None  # another tool's file, and not ours to judge
+        raise SettingsError(str(path), [str(error)]) from error
+    if path.name == "pyproject.toml":
+        document = document.get("tool", {}).get("mpt")
+        if document is None:
+            return None
+    return parse_settings(document, path)
+
+
+def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
+    """Return the settings of a table; relative folders are below its file.
+
+    Raises:
+        SettingsError: it breaks the grammar; every problem is listed.
+    """
+    problems = [f"{key}: unknown; known are {', '.join(_KEYS)}" for key in document if key not in _KEYS]
+    base = path.parent
+    fetch = document.get("fetch", False)
+    if not isinstance(fetch, bool):
+        problems.append(f"fetch: {fetch!r} is neither true nor false")
+    size = document.get("max_diff_bytes", _MAX_DIFF_BYTES)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        problems.append(f"max_diff_bytes: {size!r} is not a number of bytes")
+    secrets = document.get("secrets", "refuse")
+    if secrets not in ("refuse", "record"):
+        problems.append(f"secrets: {secrets!r} is neither 'refuse' nor 'record'")
+    wheelhouses = _texts(document, "wheelhouses", problems)
+    repositories = _texts(document, "repositories", problems)
+    indexes = _indexes(document.get("indexes", []), problems)
+    if problems:
+        raise SettingsError(str(path), problems)
+    return Settings(
+        path=path,
+        fetch=fetch,
+        wheelhouses=tuple((base / text).resolve() for text in wheelhouses),
+        repositories=tuple(
+            text if "://" in text or "@" in text else str((base / text).resolve()) for text in repositories
+        ),
+        indexes=indexes,
+        max_diff_bytes=size,
+        secrets=secrets,
+    )
+
+
+def _texts(document: Mapping[str, Any], key: str, problems: list[str]) -> list[str]:
+    value = document.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        problems.append(f"{key}: {value!r} is not a list of texts")
+        return []
+    return value
+
+
+def _indexes(value: Any, problems: list[str]) -> tuple[Index, ...]:
+    if not isinstance(value, list):
+        problems.append(f"indexes: {value!r} is not a list of tables")
+        return ()
+    found = []
+    for place, each in enumerate(value):
+        where = f"indexes[{place}]"
+        if not isinstance(each, dict) or set(each) - {"url", "packages"} or not isinstance(each.get("url"), str):
+            problems.append(f"{where}: a table with 'url' and 'packages' is expected")
+            continue
+        packages = each.get("packages", [])
+        if not isinstance(packages, list) or not packages or not all(isinstance(name, str) for name in packages):
+            problems.append(f"{where}.packages: the distributions that it may give, as a list of names or patterns")
+            continue
+        found.append(Index(url=each["url"], packages=tuple(packages)))
+    return tuple(found)
+
+
+def _below(repository: str, allowed: str) -> bool:
+    if "://" in allowed or "@" in allowed:
+        return repository == allowed or repository.startswith(allowed.rstrip("/") + "/")
+    if "://" in repository:
+        return False
+    return Path(repository).resolve().is_relative_to(allowed)
+
+
+def _normal(name: str) -> str:
+    return name.replace("_", "-").replace(".", "-").lower()
