@@ -155,7 +155,7 @@ def test_a_save_killed_at_any_moment_leaves_the_old_file_or_the_new(tmp_path: Pa
                     os.kill(os.getpid(), 9)
                 return original(*args, **options)
             setattr(os, name, step)
-        for name in ("write", "pwrite", "fsync", "replace", "rename", "open", "close"):
+        for name in ("write", "pwrite", "fsync", "ftruncate", "link", "replace", "rename", "open", "close"):
             at(name)
         payload = BytesPayload(dtype="U8", shape=(20_000_000,), data=b"n" * 20_000_000)
         state = ModuleState(tensors={"x": StoredTensor(payload=payload, kind="buffer")})
@@ -164,7 +164,7 @@ def test_a_save_killed_at_any_moment_leaves_the_old_file_or_the_new(tmp_path: Pa
     """)
     old = write_archive(path, content(1)).sha256
     calls = 0
-    for stop in (1, 2, 4, 7, 9, 11, 12, 13, 14, 15, 999):
+    for stop in (1, 2, 4, 7, 9, 10, 11, 12, 13, 14, 15, 999):
         done = subprocess.run(
             [sys.executable, "-c", script, str(path), str(stop)], capture_output=True, text=True, check=False
         )

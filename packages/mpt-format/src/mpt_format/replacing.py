@@ -12,12 +12,18 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from mpt_format.disk import reserve_room
 from mpt_format.errors import ArchiveProblem, ArchiveWriteError
 
 
 @contextlib.contextmanager
-def replacing_file(target: Path) -> Iterator[int]:
+def replacing_file(target: Path, *, expected_bytes: int = 0) -> Iterator[int]:
     """Give a descriptor for new bytes; when all went well they take the target's place.
+
+    Args:
+        target: the file to replace, or to make.
+        expected_bytes: about as many bytes as will be written; a disk without so much room refuses at once. In the end
+            the file is cut off at the descriptor's position.
 
     Raises:
         ArchiveWriteError: the file system refused; the target is as it was.
@@ -27,7 +33,9 @@ def replacing_file(target: Path) -> Iterator[int]:
         fd, is_named = _open_new(temporary)
         try:
             try:
+                reserve_room(fd, expected_bytes)
                 yield fd
+                os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
                 os.fsync(fd)
                 if not is_named:
                     _give_name(fd, temporary)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 _SMALL_BYTES = 1 << 16  # below, handing a piece to another thread costs more than hashing it
+_HEADERS_BYTES = 1024  # more than both headers of a member and its share of the end records
 _NO_DIGEST = "0" * 64  # as wide as a real one: the manifest's size is known before the tensors are hashed
 
 
@@ -68,7 +69,7 @@ def write_archive(path: str | os.PathLike[str], content: ArchiveContent) -> Writ
     check_content(content)
     plan = _plan(content)
     target = Path(path)
-    with replacing_file(target) as fd:
+    with replacing_file(target, expected_bytes=plan.expected_bytes) as fd:
         manifest, size = _write_members(fd, plan)
     return WrittenArchive(path=target, size_bytes=size, content_digest=manifest.content_digest, manifest=manifest)
 
@@ -96,6 +97,12 @@ class _Plan:
     manifest: Manifest
     text: bytes
     members: Mapping[str, bytes | _TensorMember]
+
+    @property
+    def expected_bytes(self) -> int:
+        """A little more than the archive will have."""
+        sizes = (len(member) if isinstance(member, bytes) else member.size_bytes for member in self.members.values())
+        return len(self.text) + sum(sizes) + (len(self.members) + 1) * (layout.ALIGNMENT_BYTES + _HEADERS_BYTES)
 
 
 def _plan(content: ArchiveContent) -> _Plan:
@@ -291,7 +298,7 @@ class _MemberStream:
             return
         self._flush()
         self._checksum = crc32_of(piece, self._checksum)
-        self._writer.write(piece)
+        self._writer.write_large(piece)
 
     def finish(self) -> int:
         """Write what is left and return the checksum."""
@@ -302,7 +309,7 @@ class _MemberStream:
         if self._gathered:
             data = bytes(self._gathered)
             self._checksum = crc32_of(data, self._checksum)
-            self._writer.write(data)
+            self._writer.write_large(memoryview(data))
             self._gathered = bytearray()
 
 

@@ -13,6 +13,7 @@ import os
 import struct
 from dataclasses import dataclass
 
+from mpt_format.disk import start_flush
 from mpt_format.format import ZIP64_EXTRA_ID
 from mpt_format.zip_layout import (
     CENTRAL,
@@ -72,6 +73,12 @@ class ZipWriter:
             written = os.write(self._fd, view)
             self._position += written
             view = view[written:]
+
+    def write_large(self, data: memoryview) -> None:
+        """Append bytes that are worth starting on their way to the disk at once."""
+        offset = self._position
+        self.write(data)
+        start_flush(self._fd, offset, len(data))
 
     def end_member(self, crc32: int) -> None:
         """Put the checksum of the member's data into its header."""
