@@ -19,7 +19,7 @@ from app_loader.code import Code, InstalledCode, StoredCode
 from app_loader.errors import BuildError
 from app_loader.isolated import known_units
 from app_loader.judge import CONTRACT
-from app_loader.provenance import Provenance, find_provenance
+from app_loader.provenance import Provenance, find_provenance, strip_credentials
 from app_loader.store import Entry
 
 
@@ -108,9 +108,13 @@ def _entry(origin: Origin) -> Entry:
 
 
 def _provenance(code: Code, package: str) -> Provenance:
-    """Return where an installed package's source comes from; a stored wheel says nothing about its repository."""
+    """Return where source comes from: a stored wheel's as far as the store knows it, an installed package's by git."""
     if isinstance(code, StoredCode):
-        return Provenance()
+        known = code.entry.provenance
+        if known.get("with_diff") or "commit" not in known:
+            return Provenance()  # the commit alone would not give this wheel
+        repository = strip_credentials(str(known["repository"]))
+        return Provenance(repository=repository, commit=str(known["commit"]), dirty=False)
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
     return find_provenance(Path(next(iter(locations)))) if locations else Provenance()

@@ -1,5 +1,6 @@
-"""Provenance: the repository, commit and working-tree difference that a package's source comes from."""
+"""Provenance: the repository, commit and working-tree difference that source comes from, and building it again."""
 
-from app_loader.provenance.source import Provenance, find_provenance
+from app_loader.provenance.rebuild import BuiltWheel, build_wheel
+from app_loader.provenance.source import Provenance, find_provenance, find_secrets, strip_credentials
 
-__all__ = ["Provenance", "find_provenance"]
+__all__ = ["BuiltWheel", "Provenance", "build_wheel", "find_provenance", "find_secrets", "strip_credentials"]

@@ -1,0 +1,276 @@
+"""`mpt zoo`: the store of wheels. Adding is the act of trust; nothing here imports what it adds, lists or shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from app_loader.store import Entry, Store
+
+_STORE = click.option(
+    "--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("zoo")
+def zoo() -> None:
+    """Add, list, show, verify and remove stored versions of model code."""
+
+
+@zoo.command(
+    epilog="Examples:\n\n  mpt zoo add wheelhouse/model_zoo-0.1.0-py3-none-any.whl\n\n"
+    "  mpt zoo add wheelhouse\n\n"
+    "  mpt zoo add x-transformers==1.42.0 --with einops==0.8.0\n\n"
+    "  mpt zoo add path/to/repository --commit v1.2 --subdirectory packages/zoo\n\n"
+    "  mpt zoo add run.mpt\n\n  mpt zoo add run.mpt --from-source --repository path/to/clone"
+)
+@click.argument("source")
+@click.option("--with", "companions", multiple=True, help="A private companion: a wheel or a requirement. Repeatable.")
+@click.option("--sha256", default=None, help="The digest that the wheel must have, or its first digits.")
+@click.option("--commit", default=None, help="With a repository: the commit, tag or branch.")
+@click.option("--subdirectory", default=None, help="With a repository: the project's folder in it.")
+@click.option("--from-source", is_flag=True, help="With an archive: build its code from the recorded commit and diff.")
+@click.option("--repository", default=None, help="With --from-source: where to find the recorded repository.")
+@click.option("--accept-digest", default=None, help="With --from-source: accept a build with this other sha256.")
+@click.option("--no-companions", is_flag=True, help="With a requirement: take only the companions named by --with.")
+@_STORE
+@_JSON
+def add(
+    source: str,
+    companions: tuple[str, ...],
+    sha256: str | None,
+    commit: str | None,
+    subdirectory: str | None,
+    from_source: bool,
+    repository: str | None,
+    accept_digest: str | None,
+    no_companions: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Add model code: a wheel, a folder of wheels, a requirement, a repository, or what an archive pins."""
+    from app_loader.settings import read_settings
+    from app_loader.sources import add_archive, add_repository, add_requirement, add_wheels
+    from app_loader.store import Store
+
+    settings, opened, path = read_settings(), Store(store), Path(source)
+    wheels = [Path(text) for text in companions if text.endswith(".whl")]
+    if path.suffix == ".mpt":
+        record, diff = _read_archive(path)
+        entries = [
+            add_archive(
+                opened,
+                record,
+                settings,
+                diff=diff,
+                from_source=from_source,
+                repository=repository,
+                accept_digest=accept_digest,
+            )
+        ]
+    elif path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
+        if len(wheels) != len(companions):
+            raise click.UsageError("with a wheel, --with takes wheel files")
+        mains = [path] if path.suffix == ".whl" else sorted(path.glob("*.whl"))
+        if len(mains) > 1 and (companions or sha256):
+            raise click.UsageError(
+                "with a folder, each wheel is an entry of its own: --with and --sha256 need one wheel"
+            )
+        entries = [add_wheels(opened, [main, *wheels], sha256=sha256) for main in mains]
+    elif commit is not None or path.is_dir() or "://" in source:
+        if commit is None:
+            raise click.UsageError("a repository needs --commit: a commit, tag or branch")
+        entries = [add_repository(opened, source, commit, settings, subdirectory=subdirectory, companions=wheels)]
+    else:
+        entries = [
+            add_requirement(
+                opened,
+                source,
+                settings,
+                companions=companions,
+                sha256=sha256,
+                resolve_companions=not no_companions,
+            )
+        ]
+    if as_json:
+        click.echo(json.dumps([_summary(entry) for entry in entries], indent=2))
+    else:
+        for entry in entries:
+            _say_added(entry)
+
+
+@zoo.command("list", epilog="Examples:\n\n  mpt zoo list\n\n  mpt zoo list --json")
+@_STORE
+@_JSON
+def list_(store: str | None, as_json: bool) -> None:
+    """List what the store has."""
+    from app_loader.store import Store
+
+    opened = Store(store)
+    entries = opened.entries()
+    if as_json:
+        click.echo(json.dumps([_summary(entry) for entry in entries], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not entries:
+        console.print(f"{opened.path} is empty; add to it with: mpt zoo add WHEEL")
+        return
+    table = Table("distribution", "version", "digest", "companions", "kinds", title=None)
+    for entry in entries:
+        companions = ", ".join(f"{wheel.name} {wheel.version}" for wheel in entry.wheels[1:])
+        kinds = ", ".join(sorted(entry.entry_points("policy_interface.architectures")))
+        table.add_row(entry.distribution, entry.version, entry.digest[:12], companions, kinds)
+    console.print(table)
+    console.print(f"store: {opened.path}")
+
+
+@zoo.command(epilog="Examples:\n\n  mpt zoo show model-zoo==0.1.0\n\n  mpt zoo show model-zoo@1046b0c3ba66 --json")
+@click.argument("name")
+@_STORE
+@_JSON
+def show(name: str, store: str | None, as_json: bool) -> None:
+    """Show one entry: its wheels, their origin, its shared libraries, and what its code touches outside itself."""
+    from app_loader.store import Store
+
+    entry = _get(Store(store), name)
+    if as_json:
+        click.echo(json.dumps(_details(entry), indent=2))
+    else:
+        _print_details(entry)
+
+
+@zoo.command(epilog="Examples:\n\n  mpt zoo verify\n\n  mpt zoo verify model-zoo==0.1.0 --json")
+@click.argument("name", required=False)
+@_STORE
+@_JSON
+def verify(name: str | None, store: str | None, as_json: bool) -> None:
+    """Check every stored file against its wheel's RECORD. Exit code 1 when something differs."""
+    from app_loader.store import Store
+
+    opened = Store(store)
+    entries = [_get(opened, name)] if name else opened.entries()
+    found = {f"{entry.distribution} {entry.version} {entry.digest[:12]}": entry.verify() for entry in entries}
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for subject, problems in found.items():
+            click.echo(f"{subject}: {'as it was added' if not problems else f'{len(problems)} differences'}")
+            for problem in problems:
+                click.echo(f"  {problem}")
+    if any(found.values()):
+        raise SystemExit(1)
+
+
+@zoo.command(epilog="Examples:\n\n  mpt zoo remove model-zoo==0.1.0\n\n  mpt zoo remove model-zoo@1046b0c3ba66")
+@click.argument("name")
+@_STORE
+def remove(name: str, store: str | None) -> None:
+    """Remove one entry. Checkpoints that it trained stay loadable wherever its wheel is added again."""
+    from app_loader.store import Store
+
+    opened = Store(store)
+    entry = _get(opened, name)
+    opened.remove(entry)
+    click.echo(f"removed {entry.distribution} {entry.version} {entry.digest[:12]}")
+
+
+def _read_archive(path: Path) -> tuple[Any, bytes | None]:
+    from mpt_format import open_archive
+
+    from app_loader.errors import ProvenanceError
+
+    with open_archive(path) as archive:
+        archive.verify("full")  # the difference is about to be applied and built
+        record = archive.manifest.code
+        if record is None:
+            raise ProvenanceError(str(path), ["it records no code"], "mpt zoo add WHEEL")
+        diff = archive.read_member(record.diff_member) if record.diff_member else None
+    return record, diff
+
+
+def _get(store: Store, name: str) -> Entry:
+    """Return the entry that ``NAME``, ``NAME==VERSION`` or ``NAME@DIGEST`` names."""
+    from app_loader.errors import VersionNotStoredError
+
+    rest, _, digest = name.partition("@")
+    distribution, _, version = rest.partition("==")
+    entry = store.find(distribution, version or None, digest or None)
+    if entry is None:
+        raise VersionNotStoredError(
+            distribution=distribution,
+            version=version or "any version",
+            digest=digest or None,
+            store=str(store.path),
+            next_command="mpt zoo list",
+        )
+    return entry
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    return {
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "digest": entry.digest,
+        "identifier": entry.identifier,
+        "wheels": [{"name": w.name, "version": w.version, "sha256": w.sha256} for w in entry.wheels],
+        "kinds": dict(entry.entry_points("policy_interface.architectures")),
+        "provenance": dict(entry.provenance),
+    }
+
+
+def _details(entry: Entry) -> dict[str, Any]:
+    shared = [
+        {"name": s.name, "asked": s.asked, "installed": s.installed, "met": s.met} for s in entry.shared_libraries()
+    ]
+    return {**_summary(entry), "path": str(entry.path), "shared_libraries": shared, "scan": entry.scan.to_document()}
+
+
+def _say_added(entry: Entry) -> None:
+    click.echo(f"added {entry.distribution} {entry.version} sha256:{entry.wheels[0].sha256[:12]}")
+    for wheel in entry.wheels[1:]:
+        click.echo(f"  with {wheel.name} {wheel.version} sha256:{wheel.sha256[:12]}")
+    for library in entry.shared_libraries():
+        if not library.met:
+            click.echo(f"  note: {library}")
+    if entry.scan.native:
+        click.echo(f"  note: it holds native code ({entry.scan.native[0]}) and cannot be isolated in a process")
+
+
+def _print_details(entry: Entry) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{entry.distribution} {entry.version}")
+    console.print(f"digest     {entry.digest}")
+    console.print(f"imported   app_loader.isolated.{entry.identifier}")
+    console.print(f"modules    {entry.path}")
+    for key, value in entry.provenance.items():
+        console.print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
+    wheels = Table("wheel", "version", "sha256", "top-level names", title=None)
+    for wheel in entry.wheels:
+        wheels.add_row(wheel.name, wheel.version, wheel.sha256[:12], ", ".join(wheel.top_levels))
+    console.print(wheels)
+    libraries = Table("shared library", "asked for then", "here now", "", title=None)
+    for library in entry.shared_libraries():
+        verdict = "in range" if library.met else "moved" if library.installed else "absent"
+        libraries.add_row(library.name, library.asked or "any", library.installed or "none", verdict)
+    console.print(libraries)
+    scan = entry.scan
+    console.print("what its code touches outside itself (read from the source, nothing was run):")
+    rows = [("native code", name) for name in scan.native]
+    rows += [
+        (f"registers a {r.table}", f"{r.name or 'a computed name'} at {r.file}:{r.line}") for r in scan.registrations
+    ]
+    rows += [(s.text, f"{s.file}:{s.line}") for s in (*scan.changes, *scan.module_table, *scan.self_names)]
+    rows += [("does not parse here", name) for name in scan.unreadable]
+    for what, where in rows or [("nothing", "")]:
+        console.print(f"  {what:<28} {where}")
