@@ -306,6 +306,12 @@ def generate_cases() -> Iterator[Case]:
                     )
 
 
+@functools.cache
+def all_cases() -> tuple[Case, ...]:
+    """The corpus, made once in a process."""
+    return tuple(generate_cases())
+
+
 def _save(value: Any, container: str, protocol: int) -> bytes | None:
     stream = io.BytesIO()
     with warnings.catch_warnings():

@@ -16,14 +16,14 @@ from mpt_format.audit import audit_bytes
 from mpt_format.audit._torch_rules import load_rules
 
 from .agreement import Comparison, compare, running_version
-from .corpus import VALUES, Case, generate_cases
+from .corpus import VALUES, Case, all_cases
 
 _TOOLS = Path(__file__).parents[3] / "packages" / "mpt-format" / "tools"
 
 
 @pytest.fixture(scope="module")
 def comparisons() -> list[Comparison]:
-    return [compare(case) for case in generate_cases()]
+    return [compare(case) for case in all_cases()]
 
 
 def test_verdict_equals_what_the_installed_torch_does(comparisons: list[Comparison]) -> None:
@@ -92,7 +92,7 @@ def _offenders(root: Any) -> dict[int, Any]:
 
 
 def _cases(container: str, protocol: int) -> list[Case]:
-    return [case for case in generate_cases() if case.container == container and case.protocol == protocol]
+    return [case for case in all_cases() if case.container == container and case.protocol == protocol]
 
 
 @pytest.mark.parametrize(("container", "protocol"), [("zip", 2), ("legacy", 2), ("pickle", 4), ("pickle", 0)])

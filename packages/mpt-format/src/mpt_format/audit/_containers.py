@@ -192,11 +192,13 @@ def _open_legacy(data: Buffer, limits: Limits, name: str, magic: Stream) -> Cont
         for key, value in zip(system[::2], system[1::2], strict=False):
             if key == "little_endian" and value is False:
                 container.byteorder = "big"
-    container.notes.extend(_locate_legacy_storages(data, streams[3], streams[4], container))
+    container.notes.extend(_locate_legacy_storages(data, streams[3], streams[4], container, name, limits))
     return container
 
 
-def _locate_legacy_storages(data: Buffer, root: Stream, keys: Stream, container: Container) -> list[str]:
+def _locate_legacy_storages(
+    data: Buffer, root: Stream, keys: Stream, container: Container, name: str, limits: Limits
+) -> list[str]:
     """Find each storage behind the last pickle: eight bytes of length in elements, then the elements."""
     from ._tensors import storage_record  # the recogniser needs the container only for these sizes
 
@@ -224,8 +226,20 @@ def _locate_legacy_storages(data: Buffer, root: Stream, keys: Stream, container:
         container.storages[str(key)] = (at + 8, count * item)
         at += 8 + count * item
     if at < len(data):
+        _add_trailing_pickle(data, at, container, name, limits)
         return [f"{len(data) - at} bytes follow the last storage"]
     return []
+
+
+def _add_trailing_pickle(data: Buffer, at: int, container: Container, name: str, limits: Limits) -> None:
+    """Audit what follows the end of a format as well, where it is pickles that name something."""
+    while at < len(data) and len(container.candidates) < limits.streams:
+        stream = run_pickle(data, at, limits)
+        if any(type(event) is not tuple for event in stream.log):
+            container.candidates.append(Candidate(name=_join(name, f"byte {at}"), stream=stream))
+        if not stream.complete:
+            return
+        at = stream.end
 
 
 def _open_npy(data: Buffer, limits: Limits, name: str) -> Container:
@@ -325,6 +339,9 @@ def _open_zip(data: Buffer, limits: Limits, name: str, nesting: int) -> Containe
     if directory.start and container.kind in ("torch-zip", "torchscript"):
         container.notes.append(f"{directory.start} bytes stand before the archive")
     _read_members(data, container, limits, name, nesting)
+    if directory.end < len(data):
+        container.notes.append(f"{len(data) - directory.end} bytes follow the archive")
+        _add_trailing_pickle(data, directory.end, container, name, limits)
     if not container.candidates and not container.without_pickle and not container.problems:
         container.not_checkpoint = True
     return container
@@ -381,6 +398,7 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
             base = member.data_offset if member.method == STORED else 0
             stream = run_pickle(content, 0, limits)
             container.candidates.append(Candidate(name=name, stream=stream, base=base, root=True))
+            _follow_streams(content, stream, container, limits, name)
         elif container.kind == "sb3-zip" and member_name == "data":
             _read_sb3_data(content, container, limits, label)
         else:

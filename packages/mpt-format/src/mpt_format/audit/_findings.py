@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["collect_findings"]
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mpt_format.errors import escape_text
 
@@ -403,7 +404,11 @@ class _Collector:
                     continue
                 if kind is Global and (event.full_name in self._allowed or id(event) in used):
                     continue
-                self._put_judged(candidate, None, 0, judge_reference(event), event.offset, [event], [])
+                judgement = judge_reference(event)
+                if judgement.severity == "incompatible":
+                    why = f"{judgement.name} is imported while loading and not in the object: importing runs the module"
+                    judgement = replace(judgement, severity="suspicious", why=why)
+                self._put_judged(candidate, None, 0, judgement, event.offset, [event], [])
 
 
 def _used_as_class(log: list[Event]) -> set[int]:
