@@ -9,6 +9,7 @@ from __future__ import annotations
 from policy_interface.migrations.config_ops import (
     AddField,
     ChangeKind,
+    ChangeNumber,
     ConfigOp,
     DropField,
     MapField,
@@ -58,6 +59,7 @@ __all__ = [
     "Cast",
     "Cat",
     "ChangeKind",
+    "ChangeNumber",
     "Choose",
     "ConfigOp",
     "Drop",

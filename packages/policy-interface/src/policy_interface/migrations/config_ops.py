@@ -142,6 +142,30 @@ class MapField:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeNumber:
+    """A number grows or shrinks, as a derived size does when what it counts does.
+
+    Attributes:
+        path: the field; one that holds None stays so.
+        by: what is added.
+    """
+
+    path: str
+    by: int
+
+    def apply(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the document with the new number."""
+        changed = deepcopy(dict(document))
+        value = _take(changed, self.path)
+        _put(changed, self.path, None if value is None else value + self.by)
+        return changed
+
+    def inverted(self) -> ChangeNumber:
+        """Return the change back."""
+        return replace(self, by=-self.by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetSchemaVersion:
     """The schema of the config takes another number."""
 

@@ -1,0 +1,58 @@
+"""`mpt diagnose`: everything that stands between an archive and other code, in one report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    "diagnose",
+    epilog="Examples:\n\n  mpt diagnose run.mpt\n\n  mpt diagnose run.mpt --code 0.2.0 --json\n\n"
+    "  mpt diagnose run.mpt --report why.html",
+)
+@click.argument("path", type=click.Path())
+@click.option("--code", default="current", show_default=True, help="current, trained, or a stored version.")
+@click.option("--rules", type=click.Path(exists=True, path_type=Path), help="Today's game rules, a JSON file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the report: FILE.md or FILE.html.")
+@click.option("--behaviour/--no-behaviour", default=None, help="Replay the witness or not; by default up to 2 GiB.")
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def diagnose(
+    ctx: click.Context,
+    path: str,
+    code: str,
+    rules: Path | None,
+    report: Path | None,
+    behaviour: bool | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Say why an archive loads with other code, or why it does not.
+
+    Exit code 0: it would load. 1: it would not.
+    """
+    from policy_interface import GameRules
+
+    from app_loader.diagnosis import diagnose as look
+    from app_loader.diagnosis.text import to_markdown, to_text
+
+    if report is not None and report.suffix not in (".md", ".html"):
+        raise click.UsageError("--report takes a file that ends in .md or .html")
+    today = None if rules is None else GameRules.from_json(rules.read_text(encoding="utf-8"))
+    diagnosis = look(path, code=code, rules=today, store=store, behaviour=behaviour)
+    if report is not None:
+        from app_loader.diagnosis.html import to_html
+
+        text = to_html(diagnosis) if report.suffix == ".html" else to_markdown(diagnosis)
+        report.write_text(text, encoding="utf-8")
+        click.echo(f"{report}: {diagnosis.verdict()}", err=as_json)
+    if as_json:
+        click.echo(json.dumps(diagnosis.to_document(), indent=2))
+    elif report is None:
+        click.echo(to_text(diagnosis))
+    if not diagnosis.would_load:
+        ctx.exit(1)

@@ -1,0 +1,192 @@
+"""`mpt migrate`: from an old archive to other code, proven and written as a new file; `draft` writes a revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from app_loader.migration.batch import BatchItem
+    from app_loader.migration.proof import Proof
+    from app_loader.migration.write import MigrationReport
+
+
+class _DefaultVerb(click.Group):
+    """A group whose verb `run` may be left out: ``mpt migrate run.mpt`` is ``mpt migrate run run.mpt``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    "migrate",
+    cls=_DefaultVerb,
+    epilog="Examples:\n\n  mpt migrate run.mpt --to current -o new.mpt\n\n  mpt migrate runs/*.mpt --into migrated\n\n"
+    "  mpt migrate draft run.mpt --to current -o revision.py\n\n  mpt migrate check",
+)
+def migrate() -> None:
+    """Migrate archives to other code, prove it, and draft revisions."""
+
+
+@migrate.command("run")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new archive, for one archive.")
+@click.option("--into", "folder", type=click.Path(path_type=Path), help="A folder, for many; goes on where it stopped.")
+@click.option("--prove", is_flag=True, help="Print the largest difference of every output, old code beside new.")
+@click.option("--unproven", is_flag=True, help="Write even when the proof fails; its lineage carries the difference.")
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    code: str,
+    output: Path | None,
+    folder: Path | None,
+    prove: bool,
+    unproven: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Migrate archives along the reviewed revisions.
+
+    Nothing is written unless every tensor has its place, undoing gives the old bytes, and old and new code agree.
+    """
+    from mpt_format.cli.output import print_json
+
+    from app_loader.migration.batch import migrate_many
+    from app_loader.migration.write import migrate_archive
+    from app_loader.store import Store
+
+    if (output is None) == (folder is None):
+        raise click.UsageError("give -o NEW.mpt for one archive, or --into FOLDER for many")
+    opened = Store(store)
+    if output is not None:
+        if len(paths) != 1:
+            raise click.UsageError("-o takes one archive; use --into FOLDER for many")
+        report = migrate_archive(paths[0], output, code=code, store=opened, unproven=unproven)
+        if as_json:
+            print_json(report.to_document())
+        else:
+            _print_report(report, prove)
+        return
+    assert folder is not None
+    items = []
+    for item in migrate_many(paths, folder, code=code, store=opened, unproven=unproven):
+        items.append(item)
+        click.echo(f"[{len(items)}/{len(paths)}] {item.source}: {item.status}", err=True)
+    if as_json:
+        print_json([_item_document(item) for item in items])
+    else:
+        _print_items(items)
+    if any(item.status == "failed" for item in items):
+        ctx.exit(1)
+
+
+@migrate.command("draft")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The revision file; standard output when left out."
+)
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@click.option("--no-trial", is_flag=True, help="Do not run both codes to settle what the signatures leave open.")
+def draft(path: Path, code: str, output: Path | None, store: str | None, no_trial: bool) -> None:
+    """Draft the revision that an archive needs; a person finishes and reviews it."""
+    from app_loader.migration.draft import draft_revision
+    from app_loader.store import Store
+
+    drafted = draft_revision(path, code=code, store=Store(store), trial=not no_trial)
+    if output is None:
+        click.echo(drafted.text)
+    else:
+        output.write_text(drafted.text, encoding="utf-8")
+        click.echo(f"{output}: {drafted.summary}")
+
+
+@migrate.command("check")
+@click.option("--distribution", default="model-zoo", show_default=True, help="The distribution with the revisions.")
+@click.pass_context
+def check(ctx: click.Context, distribution: str) -> None:
+    """Check the installed revisions: one head, no cycle, every parent there, no draft."""
+    from mpt_format.cli.output import print_table
+
+    from app_loader.code import find_installed
+    from app_loader.migration.history import read_history
+
+    installed = find_installed(distribution)
+    if installed is None:
+        raise click.UsageError(f"{distribution} is not installed")
+    graph = read_history(installed)
+    print_table(
+        ("revision", "since", "parents", "kinds", "state"),
+        ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in graph.revisions.values()),
+    )
+    heads = graph.heads
+    drafts = [r.id for r in graph.revisions.values() if not r.reviewed]
+    if len(heads) > 1:
+        click.echo(f"several heads: {', '.join(heads)}", err=True)
+    if drafts:
+        click.echo(f"unreviewed drafts: {', '.join(drafts)}", err=True)
+    if len(heads) > 1 or drafts:
+        ctx.exit(1)
+
+
+def _state(revision: Any) -> str:
+    return "draft" if not revision.reviewed else "blocked" if revision.blocked else "reviewed"
+
+
+def _print_report(report: MigrationReport, prove: bool) -> None:
+    verb = "undone" if report.backwards else "applied"
+    click.echo(f"{report.source} -> {report.target}")
+    click.echo(f"revisions {verb}: {', '.join(report.route) or 'none'}")
+    click.echo(f"up and down again: {report.round_trip}")
+    click.echo(f"applied twice changes nothing: {'yes' if report.idempotent else 'NO'}")
+    if report.proof is not None:
+        click.echo(
+            f"proof: {'held' if report.proof.held else 'NOT held'}, largest difference {report.proof.largest:.3g}"
+        )
+        if prove:
+            _print_proof(report.proof)
+
+
+def _print_proof(proof: Proof) -> None:
+    from mpt_format.cli.output import print_table
+
+    rows = [
+        (where, d.name, "-" if d.note else f"{d.largest:.3g}", d.differing, d.elements, d.note)
+        for where, found in (("witness", proof.on_witness), ("fresh", proof.on_fresh))
+        for d in found
+    ]
+    print_table(("observations", "output", "largest difference", "outside", "elements", "note"), rows)
+    for reason in proof.missing:
+        click.echo(f"not compared: {reason}")
+
+
+def _item_document(item: BatchItem) -> dict[str, Any]:
+    report = None if item.report is None else item.report.to_document()
+    return {"source": item.source, "status": item.status, "error": item.error, "report": report}
+
+
+def _print_items(items: list[BatchItem]) -> None:
+    from mpt_format.cli.output import print_table
+
+    rows = []
+    for item in items:
+        proof = item.report.proof if item.report else None
+        said = item.error.splitlines()[1].strip() if "\n" in item.error else item.error
+        revisions = ", ".join(item.report.route) if item.report else ""
+        rows.append((item.source, item.status, revisions, f"{proof.largest:.3g}" if proof else "", said[:100]))
+    print_table(("archive", "status", "revisions", "largest difference", "why"), rows)

@@ -1,0 +1,75 @@
+"""A diagnosis as text for a terminal, and as Markdown for an issue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app_loader.diagnosis.finding import STAGES, Finding
+from app_loader.diagnosis.report import Diagnosis
+
+MAX_SHOWN = 12
+
+
+def to_text(diagnosis: Diagnosis) -> str:
+    """Return the diagnosis as plain lines, one stage after another."""
+    lines = [f"{diagnosis.archive}  written by {diagnosis.written_by}", f"verdict: {diagnosis.verdict()}", ""]
+    skipped = dict(diagnosis.skipped)
+    for number, stage in enumerate(STAGES):
+        found = diagnosis.of_stage(stage)
+        if not found:
+            lines.append(f"{number} {stage:<11} {'not looked at: ' + skipped[stage] if stage in skipped else 'same'}")
+            continue
+        lines.append(f"{number} {stage:<11} {_counted(found)}")
+        for finding in found[:MAX_SHOWN]:
+            lines += ["    " + line for line in _lines(finding)]
+        if len(found) > MAX_SHOWN:
+            lines.append(f"    ... and {len(found) - MAX_SHOWN} more (--json or --report has all)")
+    commands = list(dict.fromkeys(f.next_command for f in diagnosis.findings if f.next_command))
+    if not diagnosis.would_load and commands:
+        lines += ["", "next:"] + ["  " + command.replace("ARCHIVE", diagnosis.archive) for command in commands[:4]]
+    return "\n".join(lines)
+
+
+def to_markdown(diagnosis: Diagnosis) -> str:
+    """Return the diagnosis as Markdown with one table per stage."""
+    lines = [
+        f"# Diagnosis of {diagnosis.archive}",
+        "",
+        f"Written by {diagnosis.written_by}. It {diagnosis.verdict()}.",
+        "",
+    ]
+    skipped = dict(diagnosis.skipped)
+    for stage in STAGES:
+        found = diagnosis.of_stage(stage)
+        lines += [f"## {stage}", ""]
+        if not found:
+            lines += [f"Not looked at: {skipped[stage]}." if stage in skipped else "The same.", ""]
+            continue
+        lines += ["| severity | what | then | now | evidence |", "|---|---|---|---|---|"]
+        for f in found:
+            cells = (f.severity, f"`{f.subject}`: {f.message}", _value(f.old), _value(f.new), "; ".join(f.evidence))
+            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _counted(found: tuple[Finding, ...]) -> str:
+    counts = [(sum(f.severity == s for f in found), s) for s in ("error", "warning", "note")]
+    return ", ".join(f"{count} {severity}{'s' if count > 1 else ''}" for count, severity in counts if count)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    mark = {"error": "x", "warning": "!", "note": "-"}[finding.severity]
+    yield f"{mark} {finding.subject}: {finding.message}"
+    if finding.old is not None and finding.new is not None:
+        yield f"    {_value(finding.old)} -> {_value(finding.new)}"
+    for line in finding.evidence[:3]:
+        yield f"    {line}"
+    if finding.candidates:
+        yield f"    candidates: {', '.join(finding.candidates[:4])}"
+
+
+def _value(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,92 @@
+"""A drafted revision as a Python file that a person reads, finishes and reviews."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from policy_interface.migrations import Choose, TensorOp
+
+from app_loader.diagnosis.finding import Finding
+from app_loader.migration.draft.source_renames import AttributeRename
+from app_loader.migration.draft.trial import Settled
+
+_HEAD = '''"""Draft of a revision: {written_by} to {version}, kind {kind}.
+
+Not reviewed, so never applied. Finish it: answer every Choose, say why each Drop loses nothing, write the summary, move
+the file into the migrations of the zoo, and set reviewed=True. Then: mpt migrate ARCHIVE -o NEW.mpt --prove
+"""
+
+from policy_interface.migrations import {names}, Revision
+
+'''
+
+
+def format_revision(
+    *,
+    kind: str,
+    version: str,
+    parent: str | None,
+    written_by: str,
+    config: Sequence[Finding],
+    tensors: Sequence[TensorOp],
+    renames: Sequence[AttributeRename],
+    tried: Settled | None,
+) -> str:
+    """Return the file."""
+    steps = _config_ops(config)
+    names = sorted(
+        {type(op).__name__ for op in tensors} | {line.partition("(")[0] for line in steps if line[0].isupper()}
+    )
+    text = _HEAD.format(written_by=written_by, version=version, kind=kind, names=", ".join(names) or "Rename")
+    for rename in renames:
+        text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {rename.value:.80}\n"
+    if tried is not None:
+        text += f"# {tried.tried} assignments were tried against the witness, {tried.met} met it\n"
+    lines = [
+        "REVISION = Revision(",
+        f'    id="r_{kind}_{version.replace(".", "_")}",',
+        f"    parents=({parent!r},)," if parent else "    parents=(),",
+        f'    since="{version}",',
+        f'    kinds=("{kind}",),',
+        '    summary="",',
+        "    config=(",
+        *(f"        {line}" for line in steps),
+        "    ),",
+        "    tensors=(",
+    ]
+    for op in tensors:
+        if isinstance(op, Choose):
+            lines += [f"        # {sentence}" for sentence in op.evidence]
+            lines.append(f"        # choose: {' | '.join(op.candidates) or 'nothing fits, is it new?'}")
+        lines.append(f"        {_source(op)},")
+    lines += ["    ),", "    reviewed=False,", ")"]
+    return text + "\n".join(lines) + "\n"
+
+
+def _source(op: TensorOp) -> str:
+    shown = []
+    for field in fields(op):  # type: ignore[arg-type]
+        value = getattr(op, field.name)
+        if value != field.default and not (isinstance(op, Choose) and field.name == "evidence"):
+            shown.append(f"{field.name}={value!r}")
+    return f"{type(op).__name__}({', '.join(shown)})"
+
+
+def _config_ops(findings: Sequence[Finding]) -> list[str]:
+    lines: list[str] = []
+    for finding in findings:
+        if finding.subject == "schema_version":
+            lines.append(f"SetSchemaVersion(old={finding.old!r}, new={finding.new!r}),")
+        elif "is called" in finding.message:
+            above = finding.subject.rpartition(".")[0]
+            new = f"{above}.{finding.new}" if above else str(finding.new)
+            lines.append(f"RenameField(old={finding.subject!r}, new={new!r}),")
+        elif "is unknown to the code" in finding.message:
+            near = f"  # or RenameField to {' | '.join(finding.candidates)}" if finding.candidates else ""
+            lines.append(f"DropField(path={finding.subject!r}, reason='', only={finding.old!r}),{near}")
+        elif "is new" in finding.message:
+            lines.append(
+                f"AddField(path={finding.subject!r}, value={finding.new!r}),  # the value that keeps the behaviour"
+            )
+    return lines

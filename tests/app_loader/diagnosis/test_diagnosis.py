@@ -1,0 +1,138 @@
+"""Diagnosis: every stage in one report, each finding with its evidence, and a verdict that is what loading does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from app_loader import load_policy
+from app_loader.diagnosis import Diagnosis, Finding, diagnose
+from app_loader.diagnosis.explain import Sizes
+from app_loader.diagnosis.html import to_html
+from app_loader.diagnosis.text import to_markdown, to_text
+from app_loader.errors import LoaderError
+from history_zoo import RULES, revisions_source
+from policy_interface import DiscreteActions
+
+
+def subjects(found: tuple[Finding, ...]) -> set[str]:
+    return {finding.subject for finding in found}
+
+
+def without_history(zoo: Any, version: str = "0.3.1") -> Diagnosis:
+    zoo.add(version)
+    return diagnose(zoo.save("0.1.0"), code=version, store=zoo.store)
+
+
+def test_a_checkpoint_and_its_own_code_have_no_difference_that_matters(zoo: Any) -> None:
+    found = diagnose(zoo.save("0.1.0"), code="trained", store=zoo.store)
+    assert found.would_load
+    assert found.clean
+
+
+def test_every_stage_is_looked_at_when_the_first_ones_fail(zoo: Any) -> None:
+    found = without_history(zoo)
+    assert not found.would_load
+    assert {"config", "keys", "modules"} <= {f.stage for f in found.findings}
+
+
+def test_a_renamed_field_is_found_among_the_unknown_ones(zoo: Any) -> None:
+    assert {"schema_version", "width", "size"} <= subjects(without_history(zoo).of_stage("config"))
+
+
+def test_missing_keys_say_what_they_are_made_of(zoo: Any) -> None:
+    found = {f.subject: f for f in without_history(zoo).of_stage("keys")}
+    assert found["inp.weight"].candidates[0] == "inp.net.weight"
+    joined = found["qkv.weight"].candidates
+    assert joined[:3] == ("query.weight", "key.weight", "value.weight")
+
+
+def test_an_equal_key_in_a_longer_list_is_not_taken_for_the_same_tensor(zoo: Any) -> None:
+    found = without_history(zoo)
+    confidence = {match.new: match.confidence for match in found.matches}
+    assert confidence["layers.0.weight"] == "abstain"
+    assert confidence["layers.1.weight"] == "abstain"
+
+
+def test_followed_revisions_are_told_and_the_verdict_is_that_it_loads(zoo: Any) -> None:
+    path = zoo.save("0.1.0")
+    found = diagnose(path, code="0.3.0", store=zoo.store)
+    assert found.would_load
+    assert found.revisions == ("r1_unwrap", "r2_join")
+    assert subjects(found.of_stage("revisions")) == {"r1_unwrap", "r2_join"}
+
+
+def test_an_unreviewed_draft_is_a_finding(zoo: Any) -> None:
+    zoo.add("0.3.2", revisions=revisions_source(reviewed=False))
+    found = diagnose(zoo.save("0.1.0"), code="0.3.2", store=zoo.store)
+    assert not found.would_load
+    assert found.of_stage("revisions")[0].severity == "error"
+
+
+def test_a_silent_change_is_found_by_the_behaviour_stage_alone(zoo: Any) -> None:
+    zoo.add("0.2.1", twist=".flip(-1)")
+    found = diagnose(zoo.save("0.2.0"), code="0.2.1", store=zoo.store)
+    assert not found.would_load
+    assert {f.stage for f in found.findings if f.severity == "error"} == {"behaviour"}
+    assert {"logits", "value"} <= subjects(found.of_stage("behaviour"))
+
+
+def test_the_action_count_explains_a_dimension(zoo: Any) -> None:
+    more = RULES.model_copy(update={"actions": DiscreteActions.of("left", "stay", "right", "up", "down")})
+    found = Sizes.of({}, {}, RULES, more).explain(3, 5)
+    assert found == ["the action count 3 -> 5"]
+    assert Sizes({"config.width": 8}, {"config.width": 12}).explain(24, 36) == ["3 x config.width 8 -> 12"]
+
+
+def test_rules_are_compared_by_name(zoo: Any) -> None:
+    today = RULES.model_copy(update={"actions": DiscreteActions.of("right", "left", "stay")})
+    found = diagnose(zoo.save("0.1.0"), code="trained", rules=today, store=zoo.store)
+    assert subjects(found.of_stage("rules")) == {"action left", "action stay", "action right"}
+
+
+def test_the_verdict_is_what_loading_does(zoo: Any) -> None:
+    path = zoo.save("0.1.0")
+    for code in ("trained", "0.2.0", "0.3.0"):
+        try:
+            load_policy(path, code=code, store=zoo.store)
+            loads = True
+        except LoaderError:
+            loads = False
+        assert diagnose(path, code=code, store=zoo.store).would_load == loads
+
+
+def test_code_that_is_not_at_hand_is_a_finding(zoo: Any) -> None:
+    found = diagnose(zoo.save("0.1.0"), code="9.9", store=zoo.store)
+    assert not found.would_load
+    assert found.of_stage("config")[0].subject == "code"
+
+
+def test_a_damaged_file_is_a_finding_and_not_an_exception(zoo: Any) -> None:
+    path = zoo.folder / "broken.mpt"
+    path.write_bytes(b"PK no archive")
+    found = diagnose(path, store=zoo.store)
+    assert not found.would_load
+    assert found.findings[0].stage == "format"
+
+
+@pytest.mark.parametrize("render", [to_text, to_markdown, to_html], ids=lambda f: f.__name__)
+def test_every_report_names_every_key_that_differs(zoo: Any, render: Any) -> None:
+    found = without_history(zoo)
+    text = render(found)
+    assert all(finding.subject in text for finding in found.of_stage("keys")[:8])
+
+
+def test_the_html_report_fetches_nothing_and_escapes_what_an_archive_says(zoo: Any) -> None:
+    path = zoo.save("0.1.0", "<script>alert(1)<run>.mpt".replace("/", ""))
+    text = to_html(diagnose(path, code="0.3.0", store=zoo.store))
+    assert "<script>alert" not in text
+    assert "default-src 'none'" in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in text
+
+
+def test_the_json_report_is_json(zoo: Any) -> None:
+    document = json.loads(json.dumps(without_history(zoo).to_document()))
+    assert document["would_load"] is False
+    assert document["counts"]["error"] > 0

@@ -1,0 +1,92 @@
+"""Drafting: few rules for what is certain, a question for what is not, and trial where both codes run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from app_loader.migration.draft import draft_revision
+from app_loader.migration.draft.compress import compress_renames
+from app_loader.migration.draft.source_renames import find_renames
+from policy_interface.migrations import Add, Cat, Choose, KeyTemplate, Rename, Revision
+
+
+def executed(text: str) -> Revision:
+    names: dict[str, Any] = {}
+    exec(compile(text, "revision.py", "exec"), names)
+    found = names["REVISION"]
+    assert isinstance(found, Revision)
+    return found
+
+
+def moved(rules: list[Rename], keys: list[str]) -> dict[str, str]:
+    found = {}
+    for rule in rules:
+        for key in keys:
+            fields = KeyTemplate(rule.old).match(key)
+            if fields is not None:
+                found[key] = KeyTemplate(rule.new).fill(fields)
+    return found
+
+
+def test_many_renames_become_few_rules() -> None:
+    olds = [f"h.{i}.{part}.{leaf}" for i in range(12) for part in ("ln", "fc") for leaf in ("weight", "bias")]
+    wanted = {key: key.replace("h.", "blocks.").replace(".ln.", ".norm.") for key in olds}
+    rules = compress_renames(wanted, olds, list(wanted.values()))
+    assert len(rules) == 2
+    assert moved(rules, olds) == wanted
+
+
+def test_a_rule_never_touches_a_key_that_stays() -> None:
+    olds = ["a.x.weight", "a.y.weight", "b.x.weight"]
+    wanted = {"a.x.weight": "c.x.weight"}
+    rules = compress_renames(wanted, olds, ["c.x.weight", "a.y.weight", "b.x.weight"])
+    assert moved(rules, olds) == wanted
+
+
+def test_the_source_shows_a_renamed_attribute() -> None:
+    old = "class A:\n    def __init__(self):\n        self.body = make(3)\n        self.head = make(1)\n"
+    found = find_renames({"a.py": old}, {"a.py": old.replace("self.body", "self.trunk")})
+    assert [(r.owner, r.old, r.new) for r in found] == [("A", "body", "trunk")]
+
+
+def test_two_attributes_of_one_right_side_are_not_told_apart() -> None:
+    old = "class A:\n    def __init__(self):\n        self.a = make(3)\n        self.b = make(3)\n"
+    new = old.replace("self.a", "self.c").replace("self.b", "self.d")
+    assert find_renames({"a.py": old}, {"a.py": new}) == []
+
+
+def test_a_draft_without_trial_asks_what_no_signature_settles(zoo: Any) -> None:
+    zoo.add("0.3.1")
+    draft = draft_revision(zoo.save("0.1.0"), code="0.3.1", store=zoo.store, trial=False)
+    revision = executed(draft.text)
+    assert not revision.reviewed
+    assert {op.key for op in revision.open_questions} == {
+        f"layers.{i}.{leaf}" for i in range(3) for leaf in ("weight", "bias")
+    }
+    assert Cat(parts=("query.weight", "key.weight", "value.weight"), whole="qkv.weight") in revision.tensors
+
+
+def test_trial_against_the_witness_settles_an_equal_width_shift(zoo: Any) -> None:
+    zoo.add("0.3.1")
+    draft = draft_revision(zoo.save("0.1.0"), code="0.3.1", store=zoo.store)
+    assert draft.open_questions == 0
+    sources = {match.new: match.old for match in draft.matches}
+    assert sources["layers.1.weight"] == "layers.0.weight"
+    assert sources["layers.2.bias"] == "layers.1.bias"
+    added = [op.key for op in executed(draft.text).tensors if isinstance(op, Add)]
+    assert added == ["layers.0.weight", "layers.0.bias"]
+
+
+def test_a_draft_says_the_config_as_operations(zoo: Any) -> None:
+    zoo.add("0.3.1")
+    draft = draft_revision(zoo.save("0.1.0"), code="0.3.1", store=zoo.store)
+    assert {type(op).__name__ for op in executed(draft.text).config} >= {"SetSchemaVersion", "DropField", "AddField"}
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_a_draft_is_never_marked_as_reviewed(zoo: Any, trial: bool) -> None:
+    zoo.add("0.3.1")
+    draft = draft_revision(zoo.save("0.2.0"), code="0.3.1", store=zoo.store, trial=trial)
+    assert not executed(draft.text).reviewed
+    assert not any(isinstance(op, Choose) for op in draft.tensors) or not trial
