@@ -14,7 +14,7 @@ from tools.release.promises.api import compare_apis
 from tools.release.promises.change import Bump, Change, minimum_version, worst_first
 from tools.release.promises.contract import compare_contracts
 from tools.release.promises.probe import run_probe
-from tools.release.promises.zoo import compare_zoos
+from tools.release.promises.zoo import _covered_kinds, compare_zoos
 
 Told = dict[str, Change]
 
@@ -46,6 +46,16 @@ ZOO_EDITS = {
     "version": ("scale: float", "factor: float"),
     "field": ("scale: float", "factor: float"),
 }
+
+
+HISTORY = """
+from policy_interface.migrations import Revision
+
+REVISIONS = (
+    Revision(id="r0001_name_head", parents=(), since="0.2.0", kinds=("renamed",), summary="A new name.", reviewed=True),
+    Revision(id="r0002_draft", parents=("r0001_name_head",), since="0.2.0", kinds=("shape",), summary="A draft."),
+)
+"""
 
 
 def copy_of(release: Path, tmp_path: Path) -> Path:
@@ -120,10 +130,17 @@ def test_every_break_of_a_zoo_is_told_with_its_kind(kinds_release: Path, tmp_pat
     for kind in ("version", "field"):
         edit(new / f"tiny_zoo/{kind}.py", "self.architecture.scale", "self.architecture.factor")
     edit(new / "tiny_zoo/version.py", "schema_version: ClassVar[int] = 1", "schema_version: ClassVar[int] = 2")
+    (new / "tiny_zoo/history.py").write_text(HISTORY)
     entry_points = next(new.glob("*.dist-info/entry_points.txt"))
+    entry_points.write_text(
+        entry_points.read_text() + "[policy_interface.migrations]\ntiny = tiny_zoo.history:REVISIONS\n"
+    )
     edit(entry_points, "removed = tiny_zoo.removed:", "added = tiny_zoo.same:")
-    changes = list(compare_zoos(kinds_release, new))
-    told = {kind: [c for c in changes if c.where.split()[0].split(".")[0] == kind] for kind in ("same", *TINY_KINDS)}
+    changes = list(compare_zoos(kinds_release, new, Version("0.1.0")))
+    told = {
+        kind: [c for c in changes if c.where.replace(".", " ").split()[0] == kind and c.promise != "revision"]
+        for kind in ("same", *TINY_KINDS)
+    }
     places = by_place(changes)
     assert told["same"] == []
     assert places["config", "default.hidden"].what == "default changed: 8 -> 9"
@@ -139,6 +156,16 @@ def test_every_break_of_a_zoo_is_told_with_its_kind(kinds_release: Path, tmp_pat
     assert places["kind", "removed"].bump is Bump.MAJOR
     assert places["kind", "added"].bump is Bump.MINOR
     assert minimum_version(Version("0.3.1"), changes) == Version("0.4.0")
+    # every kind that changed asks for a revision but the one that has it
+    assert {c.where for c in changes if c.promise == "revision"} == set(TINY_KINDS) - {"renamed"}
+
+
+@pytest.mark.parametrize(
+    ("since", "reviewed", "covered"), [("0.3.0", True, True), ("0.2.0", True, False), ("0.3.0", False, False)]
+)
+def test_only_a_reviewed_revision_newer_than_the_release_covers(since: str, reviewed: bool, covered: bool) -> None:
+    revision = {"id": "r1", "since": since, "kinds": ["tiny"], "reviewed": reviewed}
+    assert _covered_kinds([revision], Version("0.2.0")) == ({"tiny"} if covered else set())
 
 
 def test_release_that_cannot_be_imported_is_told(zoo_release: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Runs `end_to_end/mettagrid` in an environment of its own, with a Python 3.12 that is on the machine.
 
-Without one nothing can be run, and that is said where nobody overlooks it: in the output and, on GitHub, as a warning of
-the run. No interpreter is ever downloaded.
+Without one nothing can be run, and that is said where nobody overlooks it: in the output and, on GitHub, as a warning
+of the run. No interpreter is ever downloaded.
 """
 
 from __future__ import annotations

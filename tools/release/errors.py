@@ -4,6 +4,7 @@ ReleaseError
 ├── UnknownPackageError    no such package in this repository
 ├── TreeError              the checkout is not in a state to be released from
 ├── BumpError              a promise is broken and the version does not say so
+├── MissingRevisionError   a kind changed and nothing brings older checkpoints along
 ├── BuildError             a wheel could not be built, or two builds of one commit differ
 └── RehearsalError         the built wheel does not work where only its declared dependencies are
 """
@@ -65,6 +66,29 @@ class BumpError(ReleaseError):
             + "".join(f"\n  {text}" for text in breakages)
             + f"\nRelease it as {minimum} or above (just release {package} {minimum}), or undo the changes. "
             "VERSIONING.md says what each number promises."
+        )
+
+
+class MissingRevisionError(ReleaseError):
+    """Kinds changed without a revision; no version number makes up for that.
+
+    Attributes:
+        package: the zoo's name.
+        released: the last released version.
+        kinds: the kinds that no new revision names.
+        changes: what changed in them, one line each.
+    """
+
+    def __init__(self, package: str, released: str, kinds: Sequence[str], changes: Sequence[str]) -> None:
+        self.package = package
+        self.released = released
+        self.kinds = tuple(kinds)
+        self.changes = tuple(changes)
+        super().__init__(
+            f"{package}: {', '.join(kinds)} changed since {released}, and no reviewed revision names what changed:"
+            + "".join(f"\n  {text}" for text in changes)
+            + "\nWrite one with its `since` set to the new version (docs/migration.md; mpt migrate draft CHECKPOINT), "
+            "or undo the changes."
         )
 
 

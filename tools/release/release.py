@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from tools.release.build import build_reproducible_wheel
 from tools.release.changelog import write_changelog
-from tools.release.errors import BumpError, ReleaseError
+from tools.release.errors import BumpError, MissingRevisionError, ReleaseError
 from tools.release.git import commit, commit_time, git, scratch_worktree
 from tools.release.museum import grow_museum
 from tools.release.packages import Package
@@ -112,6 +112,7 @@ def check_bump(package: Package, version: Version, wheel: Path, say: Say) -> Seq
 
     Raises:
         BumpError: the version is less than the changes ask for.
+        MissingRevisionError: a kind of a zoo changed and no revision that is new since the last release names it.
     """
     last = find_last_release(package.root / WHEELHOUSE, package.name, up_to=version)
     if last is None:
@@ -124,6 +125,10 @@ def check_bump(package: Package, version: Version, wheel: Path, say: Say) -> Seq
     # a pre-release says what its final version would say: 2.0.0rc1 announces 2.0.0
     if grave and Version(version.base_version) < minimum:
         raise BumpError(package.name, str(last.version), str(version), str(minimum), [str(c) for c in grave])
+    uncovered = [change.where for change in changes if change.promise == "revision"]
+    if uncovered:
+        told = [str(c) for c in grave if c.where.replace(".", " ").split()[0] in uncovered]
+        raise MissingRevisionError(package.name, str(last.version), uncovered, told)
     return changes
 
 

@@ -23,7 +23,8 @@ class Change:
 
     Attributes:
         promise: which promise it touches: ``api``, ``schema``, ``output``, ``kind``, ``tensors``, ``config``,
-            ``behaviour``, ``draw``, ``format``, ``command``.
+            ``behaviour``, ``draw``, ``command``, or ``revision``: a change of a kind that no version number makes up
+            for, because nothing brings older checkpoints along.
         where: what changed, by name.
         what: the change in words.
         bump: which number it asks to raise.

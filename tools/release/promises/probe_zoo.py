@@ -3,7 +3,8 @@
 Per kind: the config's schema, and under every standard set of rules the resolved config, the tensor signature and the
 outputs of three steps with parameters that are filled by a seed, so that initialisation does not matter. Standard input
 holds configs, by kind and rules, to build instead of the defaults: so two versions are compared with equal configs.
-Kinds are read from the wheel's own entry points, whatever the zoo is called.
+Beside the kinds, the revisions that the wheel declares. Both are read from the wheel's own entry points, whatever the
+zoo is called.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from policy_interface import (
 from policy_interface.testing import sample_observation
 
 GROUP = "policy_interface.architectures"
+MIGRATIONS = "policy_interface.migrations"
 STEPS = 3
 BATCH = 2
 
@@ -52,11 +54,18 @@ def standard_rules() -> dict[str, GameRules]:
     }
 
 
-def architectures(folder: str) -> Iterator[tuple[str, Any]]:
+def declared(folder: str, group: str) -> Iterator[tuple[str, Any]]:
     for distribution in metadata.distributions(path=[folder]):
         for entry in distribution.entry_points:
-            if entry.group == GROUP:
+            if entry.group == group:
                 yield entry.name, entry.load()
+
+
+def revisions(folder: str) -> Iterator[dict[str, Any]]:
+    for _, found in declared(folder, MIGRATIONS):
+        for revision in found:
+            names = ("id", "since", "kinds", "reviewed")
+            yield {name: getattr(revision, name) for name in names}
 
 
 def fill(module: torch.nn.Module) -> None:
@@ -107,20 +116,18 @@ def describe(architecture: Any, rules: GameRules, config: Any) -> Any:
     }
 
 
-def main() -> None:
-    rules, configs = standard_rules(), json.load(sys.stdin)
-    document = {
-        kind: {
-            "schema": architecture.model_json_schema(),
-            "schema_version": architecture.schema_version,
-            "schema_digest": architecture.schema_digest(),
-            "under": {
-                name: describe(architecture, one, configs.get(kind, {}).get(name)) for name, one in rules.items()
-            },
-        }
-        for kind, architecture in architectures(sys.argv[1])
+def describe_kind(architecture: Any, configs: dict[str, Any]) -> Any:
+    return {
+        "schema": architecture.model_json_schema(),
+        "schema_version": architecture.schema_version,
+        "under": {name: describe(architecture, one, configs.get(name)) for name, one in standard_rules().items()},
     }
-    json.dump(document, sys.stdout, sort_keys=True)
+
+
+def main() -> None:
+    folder, configs = sys.argv[1], json.load(sys.stdin)
+    kinds = {kind: describe_kind(found, configs.get(kind, {})) for kind, found in declared(folder, GROUP)}
+    json.dump({"kinds": kinds, "revisions": list(revisions(folder))}, sys.stdout, sort_keys=True)
 
 
 main()

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.version import Version
+
 from tools.release.promises.change import Bump, Change
 from tools.release.promises.probe import run_probe
 from tools.release.promises.schema import compare_schemas
@@ -19,22 +21,38 @@ TOLERANCE = 1e-5
 """The largest difference of an output, absolute and relative, that is still the same behaviour."""
 
 
-def compare_zoos(old: Path, new: Path) -> Iterator[Change]:
-    """Yield what differs between two unpacked wheels of one zoo."""
-    before = run_probe("zoo", [old], {})
+def compare_zoos(old: Path, new: Path, released: Version) -> Iterator[Change]:
+    """Yield what differs between two unpacked wheels of one zoo.
+
+    Args:
+        old: the last release.
+        new: what would follow it.
+        released: the version of the last release: a revision covers a change when its code came after it.
+    """
+    then = run_probe("zoo", [old], {})["kinds"]
     configs = {
         kind: {name: found["config"] for name, found in described["under"].items() if found is not None}
-        for kind, described in before.items()
+        for kind, described in then.items()
     }
-    after = run_probe("zoo", [new], configs)
-    for kind in before:
-        if kind in after:
-            # one change shows under several rules; it is told once
-            yield from dict.fromkeys(_compare_kind(kind, before[kind], after[kind]))
-        else:
+    probed = run_probe("zoo", [new], configs)
+    now, covered = probed["kinds"], _covered_kinds(probed["revisions"], released)
+    for kind in then:
+        if kind not in now:
             yield Change(promise="kind", where=kind, what="removed", bump=Bump.MAJOR)
-    for kind in after.keys() - before.keys():
+            continue
+        # one change shows under several rules; it is told once
+        changes = list(dict.fromkeys(_compare_kind(kind, then[kind], now[kind])))
+        yield from changes
+        if kind not in covered and any(change.bump is Bump.MAJOR for change in changes):
+            what = f"changed, and no reviewed revision since {released} names it: no older checkpoint can follow"
+            yield Change(promise="revision", where=kind, what=what, bump=Bump.MAJOR)
+    for kind in now.keys() - then.keys():
         yield Change(promise="kind", where=kind, what="added", bump=Bump.MINOR)
+
+
+def _covered_kinds(revisions: Sequence[Mapping[str, Any]], released: Version) -> set[str]:
+    later = [one for one in revisions if one["reviewed"] and Version(one["since"]) > released]
+    return {kind for revision in later for kind in revision["kinds"]}
 
 
 def _compare_kind(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
