@@ -15,9 +15,7 @@ class CrossAttention(nn.Module):
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
         self._heads = heads
-        self.query = nn.Linear(size, size)
-        self.key = nn.Linear(size, size)
-        self.value = nn.Linear(size, size)
+        self.qkv = nn.Linear(size, 3 * size)
         self.output = nn.Linear(size, size)
 
     def forward(self, queries: Tensor, words: Tensor, unseen: Tensor) -> Tensor:
@@ -28,9 +26,12 @@ class CrossAttention(nn.Module):
             words: float32 [batch, word, size].
             unseen: bool [batch, word]; at least one word of every element must be seen.
         """
+        size = queries.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        asked = nn.functional.linear(queries, weight[:size], bias[:size])
+        known = nn.functional.linear(words, weight[size:], bias[size:])  # key and value in one product
         asked, keys, values = (
-            layer(words_of).unflatten(-1, (self._heads, -1)).transpose(1, 2)
-            for layer, words_of in ((self.query, queries), (self.key, words), (self.value, words))
+            torch.unflatten(part, -1, (self._heads, -1)).transpose(1, 2) for part in (asked, *known.chunk(2, dim=-1))
         )
         scores = asked @ keys.transpose(-1, -2) / asked.shape[-1] ** 0.5
         weights = torch.softmax(scores.masked_fill(unseen[:, None, None, :], float("-inf")), dim=-1)

@@ -20,36 +20,36 @@ def scaled_orthogonal(linear: nn.Linear, gain: float) -> nn.Linear:
     return linear
 
 
-class ChoiceHead(nn.Module):
+class ChoiceHead(nn.Linear):
     """Discrete and multi-discrete actions: one linear layer gives all logits."""
 
     def __init__(self, width: int, rules: GameRules) -> None:
-        super().__init__()
-        self.linear = scaled_orthogonal(nn.Linear(width, action_size(rules)), 0.01)
+        super().__init__(width, action_size(rules))
+        scaled_orthogonal(self, 0.01)
         actions = rules.actions
         self._sizes = (
             tuple(len(axis.choices) for axis in actions.axes) if isinstance(actions, MultiDiscreteActions) else None
         )
 
-    def forward(self, features: Tensor) -> ActionDistribution:
+    def forward(self, features: Tensor) -> ActionDistribution:  # type: ignore[override]  # a layer and its meaning
         """Return the distribution for features float32 [batch, width]."""
-        logits = self.linear(features)
+        logits = super().forward(features)
         return Categorical(logits) if self._sizes is None else MultiCategorical(logits, self._sizes)
 
 
-class NormalHead(nn.Module):
+class NormalHead(nn.Linear):
     """Continuous actions: a linear layer gives the mean; the deviation is learned and the same in every state."""
 
     def __init__(self, width: int, rules: GameRules) -> None:
-        super().__init__()
-        self.linear = scaled_orthogonal(nn.Linear(width, action_size(rules)), 0.01)
+        super().__init__(width, action_size(rules))
+        scaled_orthogonal(self, 0.01)
         self.log_std = nn.Parameter(torch.zeros(action_size(rules)))
 
-    def forward(self, features: Tensor) -> ActionDistribution:
+    def forward(self, features: Tensor) -> ActionDistribution:  # type: ignore[override]  # a layer and its meaning
         """Return the distribution for features float32 [batch, width]."""
         from model_zoo.limits import LOG_STD_HIGH, LOG_STD_LOW  # read at each call: a study may narrow them
 
-        mean = self.linear(features)
+        mean = super().forward(features)
         return DiagonalNormal(mean, self.log_std.clamp(LOG_STD_LOW, LOG_STD_HIGH).expand_as(mean))
 
 

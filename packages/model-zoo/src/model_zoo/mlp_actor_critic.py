@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -17,7 +18,11 @@ from model_zoo.heads import scaled_orthogonal
 
 Activation = Literal["tanh", "relu", "silu"]
 
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "silu": nn.functional.silu,
+}
 
 
 class MlpActorCriticArchitecture(PolicyArchitecture):
@@ -59,8 +64,8 @@ class MlpActorCritic(ZooPolicy):
 
     def __init__(self, architecture: MlpActorCriticArchitecture, rules: GameRules) -> None:
         super().__init__(architecture, rules)
-        self.actor = _perceptron(architecture, rules.observation_size)
-        self.critic = _perceptron(architecture, rules.observation_size)
+        self.actor = Perceptron(architecture, rules.observation_size)
+        self.critic = Perceptron(architecture, rules.observation_size)
         self._add_heads(architecture.layer_widths[-1])
 
     def encode(self, observation: Observation, state: State) -> Encoding:
@@ -78,10 +83,16 @@ class MlpActorCritic(ZooPolicy):
         return observation.float() / torch.tensor(scales, device=observation.device)
 
 
-def _perceptron(architecture: MlpActorCriticArchitecture, width: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for size in architecture.layer_widths:
-        layers.append(scaled_orthogonal(nn.Linear(width, size), 2**0.5))
-        layers.append(_ACTIVATIONS[architecture.activation]())
-        width = size
-    return nn.Sequential(*layers)
+class Perceptron(nn.ModuleList):
+    """Linear layers, an activation after each; the n-th layer is called n."""
+
+    def __init__(self, architecture: MlpActorCriticArchitecture, width: int) -> None:
+        widths = (width, *architecture.layer_widths)
+        super().__init__(scaled_orthogonal(nn.Linear(before, after), 2**0.5) for before, after in pairwise(widths))
+        self._activation = _ACTIVATIONS[architecture.activation]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the last hidden layer, float32 [batch, width]."""
+        for layer in self:
+            features = self._activation(layer(features))
+        return features

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
+from math import gcd
 from typing import TYPE_CHECKING
 
 from policy_interface import GameRules, InvalidConfigError, Problem, State, TrainingSpec
@@ -137,4 +138,6 @@ def _with_schedule(state: SeedState, schedule: AlphaSchedule) -> SeedState:
 
 
 def _block(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+    # Groups of one image and no running statistics: a batch of one acts as it does in a batch.
+    norm = nn.GroupNorm(gcd(after, 8), after)
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), norm, nn.ReLU())
