@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mpt_format import format as layout
 from mpt_format.byte_source import ByteSource
+from mpt_format.collection import paused_collection
 from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import (
     ArchiveError,
@@ -55,8 +56,9 @@ class Archive:
         self.path = source.name
         self.size_bytes = source.size_bytes
         try:
-            self.members: Mapping[str, ZipMember] = read_zip_layout(source)
-            self.manifest: Manifest = self._read_manifest()
+            with paused_collection():
+                self.members: Mapping[str, ZipMember] = read_zip_layout(source)
+                self.manifest: Manifest = self._read_manifest()
         except ArchiveError as error:
             source.close()
             if error.path is None:
@@ -263,11 +265,12 @@ class Archive:
             records = {name: record for name, record in records.items() if name in names}
         if not records:
             return {}
-        tensors = torch_views.view_tensors(
-            self._source.map_private(),
-            ((name, record.dtype, record.shape, offset + starts[name]) for name, record in records.items()),
-            path=self.path,
-        )
+        with paused_collection():
+            tensors = torch_views.view_tensors(
+                self._source.map_private(),
+                ((name, record.dtype, record.shape, offset + starts[name]) for name, record in records.items()),
+                path=self.path,
+            )
         torch_views.restore_layouts(tensors, records.values())
         torch_views.add_aliases(tensors, aliases.values())
         for name, record in records.items():

@@ -58,6 +58,8 @@ _TORCH_NAMES: Final[dict[str, str]] = {
     "U64": "uint64",
 }
 
+_FORMAT_NAMES: Final[dict[str, str]] = {value: key for key, value in _TORCH_NAMES.items()}
+
 MAX_SIZE_BYTES: Final = (1 << 63) - 1
 
 
@@ -81,8 +83,7 @@ def find_torch_dtype(dtype: str) -> torch.dtype | None:
 
 def find_format_dtype(dtype: torch.dtype) -> str | None:
     """Return the format's name for torch's element type, or None when the format has none."""
-    name = str(dtype).removeprefix("torch.")
-    return next((key for key, value in _TORCH_NAMES.items() if value == name), None)
+    return _FORMAT_NAMES.get(str(dtype).removeprefix("torch."))
 
 
 def torch_shape(dtype: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mpt_format.collection import paused_collection
 from mpt_format.errors import ArchiveProblem, UnstorableStateError
 from mpt_format.manifest import is_dense, is_name
 from mpt_format.payload import TensorPayload
@@ -92,7 +93,8 @@ def collect_state(module: torch.nn.Module, *, type_name: Callable[[type], str] =
             extra_state[name] = value
     if problems:
         raise UnstorableStateError(problems)
-    stored, aliases = share_out(tensors, kinds)
+    with paused_collection():
+        stored, aliases = share_out(tensors, kinds)
     return ModuleState(
         tensors=stored, aliases=aliases, modules=_modules(module, state, type_name), extra_state=extra_state
     )

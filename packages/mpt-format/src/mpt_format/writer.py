@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mpt_format import format as layout
+from mpt_format.collection import paused_collection
 from mpt_format.content import ArchiveContent, check_content
 from mpt_format.digesting import DigestThread, crc32_of
 from mpt_format.dtypes import find_size_bytes
@@ -67,7 +68,8 @@ def write_archive(path: str | os.PathLike[str], content: ArchiveContent) -> Writ
         ArchiveWriteError: the file system refused.
     """
     check_content(content)
-    plan = _plan(content)
+    with paused_collection():
+        plan = _plan(content)
     target = Path(path)
     with replacing_file(target, expected_bytes=plan.expected_bytes) as fd:
         manifest, size = _write_members(fd, plan)
@@ -240,8 +242,9 @@ def _write_members(fd: int, plan: _Plan) -> tuple[Manifest, int]:
                 _write_tensors(writer, digests, name, member)
     finally:
         found = digests.finish()
-    manifest = _fill_in(plan.manifest, found)
-    text = manifest.to_json()
+    with paused_collection():
+        manifest = _fill_in(plan.manifest, found)
+        text = manifest.to_json()
     writer.replace_data(0, text, crc32_of(text))
     return manifest, writer.finish()
 
