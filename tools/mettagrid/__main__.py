@@ -34,7 +34,9 @@ def main() -> int:
     environment.pop("VIRTUAL_ENV", None)
     sync = ["sync", "--quiet", "--locked", "--python", str(python), "--all-packages", "--extra", "mettagrid"]
     subprocess.run([find_uv(), *sync], cwd=ROOT, env=environment, check=True)
-    command = [str(ENVIRONMENT / "bin/python"), "-m", "pytest", "-p", "no:cacheprovider", "-v", "-s", TESTS]
+    # importnb comes with mettagrid; its pytest plugin does not load under pytest 9
+    plugins = ["-p", "no:cacheprovider", "-p", "no:importnb"]
+    command = [str(ENVIRONMENT / "bin/python"), "-m", "pytest", *plugins, "-v", "-s", TESTS]
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 

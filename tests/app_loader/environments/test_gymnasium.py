@@ -12,7 +12,16 @@ import torch
 from app_loader.environments.errors import UnsupportedSpaceError
 from app_loader.environments.gymnasium import GymnasiumAdapter, batch_observations, rules_from_env
 from gymnasium import spaces
-from policy_interface import ContinuousActions, DictLayout, DiscreteActions, ImageLayout, MultiDiscreteActions
+from policy_interface import (
+    ContinuousActions,
+    DictLayout,
+    DiscreteActions,
+    Feature,
+    GameRules,
+    ImageLayout,
+    MultiDiscreteActions,
+    TokenLayout,
+)
 
 TWO = spaces.Discrete(2)
 FLAT = spaces.Box(-1.0, 1.0, (2,))
@@ -121,3 +130,25 @@ def test_space_that_no_rules_describe_is_refused(observation: Any, action: Any, 
     assert caught.value.what == what
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.what, again.space, str(again)) == (what, caught.value.space, str(caught.value))
+
+
+class DescribedEnv(StillEnv):
+    """An environment that names its features itself."""
+
+    def __init__(self, rules: GameRules) -> None:
+        super().__init__(spaces.Box(0, 255, (4, 3), np.uint8), TWO)
+        self.game_rules = rules
+
+
+def test_environment_s_own_rules_are_taken_and_tokens_stay_as_they_are() -> None:
+    rules = GameRules(
+        features=(Feature(name="wall", id=3, dtype="uint8"),),
+        layout=TokenLayout(tokens=4, height=5, width=5),
+        actions=DiscreteActions.of("noop", "move"),
+    )
+    adapter = GymnasiumAdapter.of(DescribedEnv(rules))
+    assert adapter.rules == rules
+    tokens = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    given = adapter.to_observation(tokens)
+    assert isinstance(given, torch.Tensor)
+    assert (given.dtype, given.tolist()) == (torch.uint8, tokens.tolist())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -29,6 +29,7 @@ from policy_interface import (
     ImageLayout,
     Layout,
     MultiDiscreteActions,
+    TokenLayout,
     VectorLayout,
 )
 from policy_interface.policy import Observation
@@ -40,13 +41,26 @@ _UNBOUNDED = 1e30
 """Spaces write "no bound" as infinity or as their type's largest number."""
 
 
+@runtime_checkable
+class SelfDescribed(Protocol):
+    """An environment that names its features and actions itself, and observes as its rules lay out.
+
+    Attributes:
+        game_rules: its rules.
+    """
+
+    game_rules: GameRules
+
+
 def rules_from_env(env: gymnasium.Env[Any, Any]) -> GameRules:
-    """Return the game rules of a live environment, tagged with its id.
+    """Return the game rules of a live environment: its own where it has some, else made of its spaces and its id.
 
     Raises:
         UnsupportedSpaceError: an observation that is not a box, a discrete number or a dict of boxes; an action that
             is not discrete, multi-discrete, multi-binary or a flat box.
     """
+    if isinstance(env.unwrapped, SelfDescribed):
+        return env.unwrapped.game_rules
     name = _name(env)
     features, layout = _features(name, env.observation_space)
     return GameRules(features=features, layout=layout, actions=_actions(name, env.action_space), tags=(name,))
@@ -87,6 +101,8 @@ class GymnasiumAdapter:
             return {feature.name: _tensor(batch[feature.name]) for feature in self.rules.features}
         assert isinstance(space, spaces.Box)
         tensor = _tensor(batch)
+        if isinstance(self.rules.layout, TokenLayout):
+            return tensor
         if isinstance(self.rules.layout, ImageLayout):
             return tensor.permute(0, 3, 1, 2) if _channels_last(space) else tensor
         return tensor.float().reshape(len(tensor), -1)
