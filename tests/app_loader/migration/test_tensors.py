@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from app_loader.errors import MigrationError
-from app_loader.migration.lazy import LazyTensor
-from app_loader.migration.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from policy_interface.migrations import (
     Add,
     Alias,

@@ -14,10 +14,10 @@ from app_loader.code import Code
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
 from app_loader.judge import check_contract
 from app_loader.loaded import LoadedPolicy, LoadOrigin
-from app_loader.migration import Migrated, find_route, follow
-from app_loader.migration.projected import project
 from app_loader.resolve import Resolution, resolve
 from app_loader.restore import restore
+from app_loader.revisions import Migrated, find_route, follow
+from app_loader.revisions.projected import project
 from app_loader.settings import read_settings
 from app_loader.store import Store
 from app_loader.witness import Witness, WitnessReport, WitnessSpec, replay_witness

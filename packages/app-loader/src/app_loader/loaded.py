@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from policy_interface.policy import Observation
     from torch import Generator, Tensor, nn
 
-    from app_loader.migration.route import Route
+    from app_loader.revisions.route import Route
 
 Mode = Literal["isolated", "environment"]
 """How the code was imported: a stored wheel under an isolated name, or the installed distribution plainly."""

@@ -23,7 +23,7 @@ from app_loader.build import build_on_meta
 from app_loader.code_record import find_code, record_code
 from app_loader.errors import BuildError
 from app_loader.loaded import LoadedPolicy
-from app_loader.migration import find_head
+from app_loader.revisions import find_head
 from app_loader.witness import record_witness
 
 if TYPE_CHECKING:

@@ -124,7 +124,7 @@ def check(ctx: click.Context, distribution: str) -> None:
     from mpt_format.cli.output import print_table
 
     from app_loader.code import find_installed
-    from app_loader.migration.history import read_history
+    from app_loader.revisions.history import read_history
 
     installed = find_installed(distribution)
     if installed is None:

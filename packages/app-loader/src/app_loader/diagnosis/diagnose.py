@@ -27,9 +27,9 @@ from app_loader.diagnosis.report import Diagnosis
 from app_loader.diagnosis.rules_stage import judge_rules
 from app_loader.errors import BuildError, LoaderError, MigrationError, UnknownKindError, WitnessError
 from app_loader.matching import Match, TensorInfo, match_tensors
-from app_loader.migration.history import read_known_history
-from app_loader.migration.route import find_route
-from app_loader.migration.signatures import module_signature, read_archive_signature
+from app_loader.revisions.history import read_known_history
+from app_loader.revisions.route import find_route
+from app_loader.revisions.signatures import module_signature, read_archive_signature
 from app_loader.store import Store
 
 MAX_BEHAVIOUR_BYTES = 2 << 30

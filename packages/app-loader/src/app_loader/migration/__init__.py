@@ -1,6 +1,4 @@
-"""Following reviewed revisions: from an archive to other code, lazily, proven, and written as a new archive."""
+"""Migrations as an act: drafted by trial, written to a new archive, proven against the code that trained it.
 
-from app_loader.migration.migrated import Migrated, follow
-from app_loader.migration.route import Route, find_head, find_route
-
-__all__ = ["Migrated", "Route", "find_head", "find_route", "follow"]
+Following reviewed revisions while loading is `app_loader.revisions`; this package stands above `load_policy`.
+"""

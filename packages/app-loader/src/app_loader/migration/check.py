@@ -14,9 +14,9 @@ from policy_interface.migrations import Add, InvalidMigrationError
 from torch import nn
 
 from app_loader.errors import MigrationError
-from app_loader.migration.migrated import Migrated, follow
-from app_loader.migration.route import Route
-from app_loader.migration.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.migrated import Migrated, follow
+from app_loader.revisions.route import Route
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 
 
 def check_bijection(migrated: Migrated, module: nn.Module, *, subject: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from mpt_format import Archive
 from policy_interface import GameRules, Policy
 
-from app_loader.migration.projected import project
-from app_loader.migration.route import Route
+from app_loader.revisions.projected import project
+from app_loader.revisions.route import Route
 from app_loader.witness import OutputDifference, Witness, WitnessSpec, draw_observations, record_witness, replay_witness
 
 SEEDS = (1, 2, 3)

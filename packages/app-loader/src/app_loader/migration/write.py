@@ -32,11 +32,11 @@ from app_loader.code_record import record_code
 from app_loader.errors import LoaderError, MigrationError
 from app_loader.judge import check_contract
 from app_loader.migration.check import check_bijection, check_round_trip
-from app_loader.migration.lazy import LazyPayload
-from app_loader.migration.migrated import Migrated, follow
 from app_loader.migration.proof import Proof, prove
-from app_loader.migration.route import Route, find_route
-from app_loader.migration.slots import migrate_slots
+from app_loader.revisions.lazy import LazyPayload
+from app_loader.revisions.migrated import Migrated, follow
+from app_loader.revisions.route import Route, find_route
+from app_loader.revisions.slots import migrate_slots
 from app_loader.store import Store
 from app_loader.trainer_state import OptimizerState
 from app_loader.witness import record_witness

@@ -31,10 +31,10 @@ from app_loader.migration.draft.compress import compress_renames
 from app_loader.migration.draft.source_renames import AttributeRename, find_renames, read_sources
 from app_loader.migration.draft.text import format_revision
 from app_loader.migration.draft.trial import Settled, flat, open_sides, settle
-from app_loader.migration.history import read_history
-from app_loader.migration.lazy import LazyTensor
-from app_loader.migration.signatures import module_signature, read_archive_signature
-from app_loader.migration.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.history import read_history
+from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.signatures import module_signature, read_archive_signature
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from app_loader.store import Store
 
 

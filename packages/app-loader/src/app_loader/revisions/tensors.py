@@ -35,7 +35,7 @@ from policy_interface.migrations import (
 from torch import Tensor
 
 from app_loader.errors import MigrationError
-from app_loader.migration.lazy import LazyTensor
+from app_loader.revisions.lazy import LazyTensor
 
 
 @dataclass(slots=True)

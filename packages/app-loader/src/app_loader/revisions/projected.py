@@ -12,7 +12,7 @@ import torch
 from policy_interface import DiscreteActions, GameRules, Policy, PolicyOutput, State
 from policy_interface.migrations import RenameAction
 
-from app_loader.migration.route import Route
+from app_loader.revisions.route import Route
 
 if TYPE_CHECKING:
     from policy_interface.policy import Observation

@@ -15,8 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from app_loader.migration.lazy import LazyTensor
-from app_loader.migration.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from app_loader.trainer_state import OptimizerState
 
 

@@ -12,9 +12,9 @@ from policy_interface.migrations import InvalidMigrationError, Revision
 from torch import Tensor, nn
 
 from app_loader.errors import MigrationError
-from app_loader.migration.lazy import LazyTensor
-from app_loader.migration.route import Route
-from app_loader.migration.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.route import Route
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from policy_interface.migrations import ChangeKind, InvalidMigrationError, Revis
 
 from app_loader.code import Code
 from app_loader.errors import MigrationError
-from app_loader.migration.history import read_known_history
+from app_loader.revisions.history import read_known_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def find_head(code: Code) -> str | None:
     Raises:
         MigrationError: the code's revisions contradict each other.
     """
-    from app_loader.migration.history import read_history
+    from app_loader.revisions.history import read_history
 
     try:
         return read_history(code).get_head()
