@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from policy_interface import GameRules, Policy, PolicyOutput, State, TrainingSpec
+from policy_interface import GameRules, Policy, PolicyOutput, RulesMismatchError, State, TrainingSpec
+
+from app_loader.rules_adaptation import adapt_by_name
 
 if TYPE_CHECKING:
     from mpt_format import Manifest
@@ -96,7 +98,12 @@ class LoadedPolicy(Policy):
         Raises:
             RulesMismatchError: the rules differ in a way that the policy cannot follow.
         """
-        adapted = self._policy.adapt(rules)
+        try:
+            adapted = self._policy.adapt(rules)  # model code may follow more than names
+        except RulesMismatchError as error:
+            if not error.comparison.adaptable:
+                raise
+            adapted = adapt_by_name(self._policy, rules)
         return LoadedPolicy(
             adapted,
             origin=self.origin,
