@@ -1,9 +1,12 @@
-"""The matrix over two released versions of the zoo, made from fresh checkpoints."""
+"""The matrix over three versions of a small zoo without revisions: one changes behaviour, one renames a module."""
 
 from __future__ import annotations
 
 import html.parser
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,41 +15,51 @@ from app_loader import Store, save_policy
 from app_loader.cli.museum import museum
 from app_loader.museum import Cell, Matrix, Row, Verdict, compare_matrices, make_matrix
 from app_loader.museum.draw import make_page, make_table
+from app_loader.template import parse_zoo_name, write_zoo
 from click.testing import CliRunner
-from policy_interface import DiscreteActions, Feature, GameRules, TokenLayout
+from policy_interface import DiscreteActions, Feature, GameRules
 
-WHEELHOUSE = Path(__file__).parents[3] / "wheelhouse"
-LEFT_RIGHT = DiscreteActions.of("left", "right")
-VECTOR = GameRules(features=(Feature(name="position", id=0, scale=2.4),), actions=LEFT_RIGHT)
-TOKENS = GameRules(
-    features=tuple(Feature(name=f"token_{i}", id=i, high=9) for i in range(3)),
-    layout=TokenLayout(tokens=8, height=5, width=7),
-    actions=LEFT_RIGHT,
-)
+RULES = GameRules(features=(Feature(name="position", id=0, scale=2.4),), actions=DiscreteActions.of("left", "right"))
+VERSIONS = {
+    "0.1.0": ("", ""),
+    "0.2.0": ("self.body(observation)", "self.body(observation * 1.5)"),
+    "0.3.0": ("self.actor", "self.action_head"),
+}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with three wheels of one zoo."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    assert uv is not None
+    folder = tmp_path_factory.mktemp("matrix")
+    for version, (old, new) in VERSIONS.items():
+        zoo = folder / version
+        write_zoo(parse_zoo_name("old-zoo"), zoo)
+        for file, before, after in (("pyproject.toml", "0.1.0", version), ("src/old_zoo/mlp.py", old, new)):
+            path = zoo / file
+            path.write_text(path.read_text().replace(before, after) if before else path.read_text())
+        subprocess.run([uv, "build", "--quiet", "--wheel", str(zoo), "--out-dir", str(folder / "wheels")], check=True)
+    return folder / "wheels"
+
+
+@pytest.fixture(scope="module")
+def store(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("matrix") / "store")
-    for version in ("0.1.0", "0.2.0"):
-        store.add([WHEELHOUSE / f"model_zoo-{version}-py3-none-any.whl"])
+    for wheel in wheelhouse.glob("*.whl"):
+        store.add([wheel])
     return store
 
 
 @pytest.fixture(scope="module")
 def checkpoints(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a perceptron and a token policy of version 0.1.0, and a perceptron of 0.2.0."""
+    """Return a folder with one checkpoint of every version."""
     folder = tmp_path_factory.mktemp("matrix") / "runs"
-    for version, names in (("0.1.0", ("Mlp", "Token")), ("0.2.0", ("Mlp",))):
-        entry = store.find("model-zoo", version)
-        assert entry is not None
-        zoo = entry.import_module("model_zoo")
-        (folder / version).mkdir(parents=True)
+    for entry in store.entries():
+        (folder / entry.version).mkdir(parents=True)
         torch.manual_seed(0)
-        if "Mlp" in names:
-            save_policy(zoo.MlpActorCriticArchitecture().make_policy(VECTOR), folder / version / "mlp.mpt")
-        if "Token" in names:
-            save_policy(zoo.TokenRecurrentArchitecture().make_policy(TOKENS), folder / version / "token.mpt")
+        policy = entry.import_module("old_zoo.mlp").MlpArchitecture(hidden=8).make_policy(RULES)
+        save_policy(policy, folder / entry.version / "run.mpt")
     return folder
 
 
@@ -56,30 +69,29 @@ def matrix(checkpoints: Path, store: Store) -> Matrix:
 
 
 def test_every_checkpoint_meets_every_version(matrix: Matrix) -> None:
-    assert matrix.versions == ("0.1.0", "0.2.0")
+    assert matrix.versions == ("0.1.0", "0.2.0", "0.3.0")
     verdicts = {row.checkpoint: tuple(cell.verdict for cell in row.cells) for row in matrix.rows}
     assert verdicts == {
-        "0.1.0/mlp": (Verdict.EQUAL, Verdict.REFUSED),
-        "0.1.0/token": (Verdict.EQUAL, Verdict.DIFFERS),
-        "0.2.0/mlp": (Verdict.REFUSED, Verdict.EQUAL),
+        "0.1.0/run": (Verdict.EQUAL, Verdict.DIFFERS, Verdict.REFUSED),
+        "0.2.0/run": (Verdict.DIFFERS, Verdict.EQUAL, Verdict.REFUSED),
+        "0.3.0/run": (Verdict.REFUSED, Verdict.REFUSED, Verdict.EQUAL),
     }
-    assert [[cell.trained for cell in row.cells] for row in matrix.rows] == [
-        [True, False],
-        [True, False],
-        [False, True],
-    ]
+    trained = {(row.checkpoint, cell.version) for row in matrix.rows for cell in row.cells if cell.trained}
+    assert trained == {(f"{version}/run", version) for version in VERSIONS}
     assert matrix.kept
 
 
 def test_refusal_says_why(matrix: Matrix) -> None:
     details = {(row.checkpoint, cell.version): cell.detail for row in matrix.rows for cell in row.cells}
-    assert "BuildError" in details["0.1.0/mlp", "0.2.0"]
-    assert "away" in details["0.1.0/token", "0.2.0"]
+    assert "RestoreError" in details["0.1.0/run", "0.3.0"]
+    assert "away" in details["0.1.0/run", "0.2.0"]
 
 
-def test_checkpoint_that_its_own_code_no_longer_loads_breaks_the_promise(checkpoints: Path, tmp_path: Path) -> None:
+def test_checkpoint_that_its_own_code_no_longer_loads_breaks_the_promise(
+    checkpoints: Path, wheelhouse: Path, tmp_path: Path
+) -> None:
     only_new = Store(tmp_path / "store")
-    only_new.add([WHEELHOUSE / "model_zoo-0.2.0-py3-none-any.whl"])
+    only_new.add(sorted(wheelhouse.glob("*.whl"))[-1:])
     assert not make_matrix(checkpoints, only_new, current=False).kept
 
 
@@ -92,7 +104,7 @@ def test_page_and_table_hold_every_cell(matrix: Matrix) -> None:
 
     texts = Texts()
     texts.feed(make_page(matrix))
-    assert texts.cells == 6
+    assert texts.cells == 9
     assert make_table(matrix).row_count == 3
 
 
@@ -102,21 +114,21 @@ def test_what_a_checkpoint_says_is_escaped_in_the_page() -> None:
     assert "<script>alert" not in page and "<b>" not in page
 
 
-def test_command_prints_draws_and_compares(checkpoints: Path, tmp_path: Path) -> None:
+def test_command_prints_draws_and_compares(checkpoints: Path, wheelhouse: Path, tmp_path: Path) -> None:
     page, recorded = tmp_path / "matrix.html", tmp_path / "matrix.json"
-    arguments = [str(checkpoints), "--wheelhouse", str(WHEELHOUSE), "--no-current"]
+    arguments = [str(checkpoints), "--wheelhouse", str(wheelhouse), "--no-current"]
     first = CliRunner().invoke(museum, [*arguments, "--json", "--html", str(page)])
     assert first.exit_code == 0
-    assert "0.1.0/token" in page.read_text()
+    assert "0.1.0/run" in page.read_text()
     recorded.write_text(first.stdout)
     second = CliRunner().invoke(museum, [*arguments, "--recorded", str(recorded)])
     assert second.exit_code == 0
     document = json.loads(first.stdout)
-    document["checkpoints"]["0.1.0/mlp"][1]["verdict"] = "migrated"
+    document["checkpoints"]["0.1.0/run"][1]["verdict"] = "migrated"
     recorded.write_text(json.dumps(document))
     third = CliRunner().invoke(museum, [*arguments, "--recorded", str(recorded)])
     assert third.exit_code == 1
-    assert "0.1.0/mlp with 0.2.0: migrated -> refused" in third.stderr
+    assert "0.1.0/run with 0.2.0: migrated -> differs" in third.stderr
 
 
 def matrix_document(**verdicts: str) -> dict[str, object]:
