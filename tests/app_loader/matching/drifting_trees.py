@@ -218,7 +218,7 @@ def fuse(rng: random.Random, tree: Node) -> Node:
         for names, label in ((("q_proj", "k_proj", "v_proj"), "qkv"), (("gate_proj", "up_proj"), "gate_up_proj")):
             parts = [node.children[name] for name in names if name in node.children]
             shapes = {str([size for size, _, _ in part.tensors.values()]) for part in parts}
-            if len(parts) == len(names) and len(shapes) == 1:
+            if len(parts) == len(names) and len(shapes) == 1 and parts[0].tensors:
                 whole = Node("Linear")
                 for leaf in parts[0].tensors:
                     shapes = [part.tensors[leaf][0] for part in parts]

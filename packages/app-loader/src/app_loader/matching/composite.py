@@ -69,32 +69,42 @@ def _reshaped(state: State, path: str, target: str, old: Features, new: Features
 
 
 def _turned(state: State) -> None:
-    """A matrix at an equal key whose module type changed and whose axes are swapped."""
+    """Matrices whose module changed its type and whose axes are swapped; the rest of the module tells which one it was.
+
+    A square one is turned like the oblong ones that went the same way, when there are two at least and none kept its
+    axes.
+    """
     turned: dict[tuple[str, str], int] = defaultdict(int)
     kept: set[tuple[str, str]] = set()
-    pairs = [(state.old.by_key[t.key], t) for t in state.new.tensors if t.key in state.old.by_key and len(t.shape) == 2]
+    pairs = list(_module_pairs(state))
     for before, after in pairs:
-        change = (before.module_type, after.module_type)
-        if after.shape[0] != after.shape[1] and all(change) and change[0] != change[1]:
+        if after.shape[0] != after.shape[1]:
             if before.shape == after.shape[::-1]:
-                turned[change] += 1
+                turned[before.module_type, after.module_type] += 1
             elif before.shape == after.shape:
-                kept.add(change)
+                kept.add((before.module_type, after.module_type))
     open_old, open_new = set(state.open_old()), set(state.open_new())
     for before, after in pairs:
         change = (before.module_type, after.module_type)
-        name = pattern(after.key)
-        if [numbers(k) for k in state.old.by_pattern[name]] != [numbers(k) for k in state.new.by_pattern[name]]:
+        needed = 2 if after.shape[0] == after.shape[1] else 1
+        if change in kept or turned[change] < needed or before.shape != after.shape[::-1]:
             continue
-        if turned[change] == 0 or change in kept or before.shape != after.shape[::-1]:
-            continue
-        if before.key in open_old and after.key in open_new:
+        if before.key in open_old and after.key in open_new and state.lists_stand(before.key, after.key, ""):
             said = (f"every oblong matrix that went from {change[0]} to {change[1]} has its axes swapped",)
-            sure = turned[change] > 1 or after.shape[0] != after.shape[1]
-            match = Match(
-                new=after.key, old=before.key, confidence="auto" if sure else "suggest", op="transpose", evidence=said
-            )
+            match = Match(new=after.key, old=before.key, confidence="auto", op="transpose", evidence=said)
             state.accept_composite(match, [before.key])
+
+
+def _module_pairs(state: State) -> Iterator[tuple[TensorInfo, TensorInfo]]:
+    """Matrices of one leaf name in modules of two types that are known to correspond, or that stand at one key."""
+    home = {new.rpartition(".")[0]: old.rpartition(".")[0] for new, old in state.source.items()}
+    for after in state.new.tensors:
+        path, _, leaf = after.key.rpartition(".")
+        before = state.old.by_key.get(f"{home[path]}.{leaf}" if home.get(path) else after.key)
+        if before is None or len(after.shape) != 2 or len(before.shape) != 2:
+            continue
+        if before.module_type and after.module_type and before.module_type != after.module_type:
+            yield before, after
 
 
 def _families(tensors: Sequence[TensorInfo]) -> dict[str, list[TensorInfo]]:

@@ -140,7 +140,7 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
         if len(after.shape) < 2 and not akin and plain_leaf(pair.old) and plain_leaf(pair.new):
             return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
         if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
-            return Verdict.ORDER_ONLY  # its shape does not show whether it was transposed
+            return Verdict.UNDECIDED  # its shape does not show whether it was transposed
         same_type = akin and same_unit
     if _renumbered(state, pair):
         return Verdict.UNDECIDED
