@@ -33,20 +33,25 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
         wheelhouses: folders that are looked through for a wheel to add; what lies there is never used as it is.
     """
     if requested == "trained":
-        candidates = tuple(_trained(record, store, wheelhouses))
+        candidates = tuple(_trained(record, store))
         wanted = _wanted(record)
     elif requested == "current":
         candidates = tuple(_current(record, store))
         wanted = f"any version of {record.distribution}; or install it"
     else:
-        candidates = (*_version(record, store, requested), *_wheels(record, wheelhouses, requested.partition("@")[0]))
+        candidates = tuple(_version(record, store, requested))
         wanted = f"{record.distribution} {requested}"
+    if requested != "current" and not any(candidate.accepted for candidate in candidates):
+        trained = requested == "trained"
+        version = record.version if trained else requested.partition("@")[0]
+        wheels = _wheels(record, wheelhouses, version, sha256=record.wheel_sha256 if trained else None)
+        candidates = (*candidates, *wheels)
     addable = next((each.location for each in candidates if each.location), None)
     command = f"mpt zoo add {addable}" if addable else f"mpt zoo add WHEEL   # {wanted}"
     return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
 
 
-def _trained(record: CodeRecord, store: Store, wheelhouses: Sequence[Path]) -> Iterator[Candidate]:
+def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
     for entry in _entries(store, record.distribution):
         yield _judge_identity("store", StoredCode(entry), record)
     installed = find_installed(record.distribution)
@@ -54,7 +59,6 @@ def _trained(record: CodeRecord, store: Store, wheelhouses: Sequence[Path]) -> I
         yield _absent("environment", record.distribution, "not installed")
     else:
         yield _judge_identity("environment", installed, record)
-    yield from _wheels(record, wheelhouses, record.version, sha256=record.wheel_sha256)
 
 
 def _wheels(
