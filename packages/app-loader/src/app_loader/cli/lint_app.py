@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "lint-app",
+    short_help="Find references of an application to concrete model code.",
     epilog="Examples:\n\n  mpt lint-app src/\n\n  mpt lint-app train.py --zoo my_models --json\n\n"
     "  mpt lint-app . --exclude '*/tests/*'",
 )

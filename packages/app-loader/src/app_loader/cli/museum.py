@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "museum",
+    short_help="Draw which versions of the code load which checkpoints.",
     epilog="Examples:\n\n  mpt museum museum/ --wheelhouse wheelhouse/\n\n  mpt museum runs/ --html matrix.html\n\n"
     "  mpt museum museum/ --wheelhouse wheelhouse/ --recorded museum/matrix.json",
 )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import click
 
 
-@click.command("new-zoo", epilog="Examples:\n\n  mpt new-zoo my-zoo\n\n  mpt new-zoo my-zoo --into models/my-zoo")
+@click.command(
+    "new-zoo",
+    short_help="Write a new model zoo that keeps the contract.",
+    epilog="Examples:\n\n  mpt new-zoo my-zoo\n\n  mpt new-zoo my-zoo --into models/my-zoo",
+)
 @click.argument("name")
 @click.option("--into", type=click.Path(), default=None, help="The folder to write; NAME when left out.")
 def new_zoo(name: str, into: str | None) -> None:
