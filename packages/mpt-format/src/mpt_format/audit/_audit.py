@@ -21,7 +21,8 @@ from mpt_format.errors import AuditError, escape_text
 from ._containers import Container, open_container
 from ._findings import collect_findings
 from ._limits import DEFAULT_LIMITS, Limits
-from ._machine import Buffer
+from ._machine import Buffer, no_collections
+from ._mapped import MappedFile
 from ._names_known import find_framework
 from ._nodes import Global
 from ._result import FileAudit, Finding, TorchAnswer, Verdict
@@ -67,7 +68,8 @@ def open_file(name: str) -> Iterator[Buffer]:
         if not status.st_size:
             yield b""
             return
-        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        data = MappedFile(descriptor, 0, access=mmap.ACCESS_READ)
+        data.descriptor = descriptor
         try:
             yield data
         finally:
@@ -81,7 +83,8 @@ def open_file(name: str) -> Iterator[Buffer]:
 
 def audit_bytes(data: Buffer, *, name: str, limits: Limits = DEFAULT_LIMITS) -> FileAudit:
     """Audit the bytes of one file; `name` is only repeated in the answer."""
-    return audit_container(open_container(data, limits), name=name, size_bytes=len(data), limits=limits)
+    with no_collections():
+        return audit_container(open_container(data, limits), name=name, size_bytes=len(data), limits=limits)
 
 
 def audit_container(container: Container, *, name: str, size_bytes: int, limits: Limits) -> FileAudit:

@@ -24,6 +24,7 @@ from ._machine import Buffer, Stream, run_pickle
 from ._nodes import Persistent
 from ._safetensors import read_safetensors_table
 from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
+from ._summary import Summary, summarize
 from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -45,6 +46,13 @@ class Candidate:
     """Offset of the stream's data in the file, where the data is a plain slice of it; else 0."""
     root: bool = False
     """Whether this is the object that `torch.load` returns."""
+    _summary: Summary | None = None
+
+    def get_summary(self, storage_fields: int) -> Summary:
+        """The log's counts and suspects; made once."""
+        if self._summary is None:
+            self._summary = summarize(self.stream.log, storage_fields)
+        return self._summary
 
 
 @dataclass(slots=True, kw_only=True)
@@ -356,13 +364,17 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
     tensors = container.prefix + ("constants/" if container.kind == "torchscript" else "data/")
     main_done = False
     size = len(data)
-    for member in directory.members:
+    others = directory.members
+    if in_torch:  # nearly all members are tensor records: take them together
+        cut = len(records)
+        container.storages = {
+            m.name[cut:]: (m.data_offset, m.packed_size_bytes)
+            for m in reversed(others)
+            if m.name.startswith(records) and m.method == STORED and m.data_offset >= 0
+        }
+        others = [m for m in others if not m.name.startswith((records, tensors))]
+    for member in others:
         member_name = member.name
-        if in_torch and member_name.startswith((records, tensors)):
-            if member.method == STORED and member.data_offset >= 0:
-                key = member_name[len(records) :] if member_name.startswith(records) else member_name
-                container.storages.setdefault(key, (member.data_offset, member.packed_size_bytes))
-            continue
         if not member.size_bytes or member_name.endswith("/"):
             continue
         if member_name.endswith("weights.safetensors") or member_name.endswith(".safetensors"):

@@ -17,7 +17,8 @@ from ._containers import Candidate, Container, open_container
 from ._hints import CONVERT_TO, describe_allowlisting
 from ._judge import Judgement, find_bytes, find_callee_name, judge_call, judge_reference
 from ._limits import Limits
-from ._machine import APPEND, BUILD, NOTE, SETITEM, Event
+from ._machine import APPEND, BUILD, SETITEM, Event
+from ._names_known import find_kind
 from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
 from ._opcodes import opcode_name
 from ._result import SEVERITIES, Finding, Severity
@@ -74,9 +75,12 @@ class _Collector:
         self._rules = load_rules()
         newest = list(self._rules.values())
         self._allowed = set.intersection(*(set(rules.allowed) for rules in newest))
+        sizes = newest[-1].dtype_sizes
+        self._storage_sizes = {name: sizes[dtype] for name, dtype in newest[-1].storage_dtypes.items()}
         self._opcodes = frozenset.intersection(*(rules.opcodes for rules in newest))
         self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
         self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
+        self._judged: dict[str, Judgement] = {}
         self._hints: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     def add(self, finding: Finding) -> None:
@@ -117,8 +121,9 @@ class _Collector:
             )
         self._add_opcodes(candidate)
         self._check_storages(candidate)
-        if not self._is_plain(stream.log):
-            self._add_objects(candidate)
+        suspects = candidate.get_summary(self._container.storage_fields).suspects
+        if suspects:
+            self._add_objects(candidate, suspects)
 
     def _add_opcodes(self, candidate: Candidate) -> None:
         if not candidate.root and self._container.kind not in ("legacy", "pickle"):
@@ -151,27 +156,19 @@ class _Collector:
         container = self._container
         if not candidate.root or container.kind not in ("torch-zip", "legacy"):
             return
-        directory = container.directory
-        prefix = container.prefix + "data/"
-        packed = {m.name[len(prefix) :] for m in directory.members if m.name.startswith(prefix)} if directory else set()
-        checked: set[str] = set()
-        for event in candidate.stream.log:
-            if type(event) is not Persistent:
-                continue
-            pid = event.pid
-            key = pid[2] if type(pid) is tuple and len(pid) > 4 else None
-            if type(key) is not str or key in checked:
-                continue
-            checked.add(key)
-            record = storage_record(event)
-            if record is None:
-                continue
+        packed: set[str] | None = None
+        for key, event in candidate.get_summary(container.storage_fields).storages.items():
             place = container.storages.get(key)
+            dtype = self._storage_sizes.get(event.pid[1].name)
+            needed = event.pid[4] * dtype if dtype is not None else 0
             if place is None:
+                if packed is None:
+                    prefix = container.prefix + "data/"
+                    members = container.directory.members if container.directory else []
+                    packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
                 if key not in packed and candidate.stream.complete and not container.problems:
                     self._malformed_storage(candidate, event.offset, f"the record of storage {key!r} is missing")
-            elif place[1] < record.length * record.item_size_bytes:
-                needed = record.length * record.item_size_bytes
+            elif place[1] < needed:
                 text = f"storage {key!r} has {place[1]} bytes, its tensors need {needed}"
                 self._malformed_storage(candidate, event.offset, text)
 
@@ -189,46 +186,18 @@ class _Collector:
             )
         )
 
-    def _is_plain(self, log: list[Event]) -> bool:
-        """Whether every event is one that every torch version takes: then there is nothing to find in the graph."""
-        allowed = self._allowed
-        for event in log:
-            kind = type(event)
-            if kind is Global:
-                if event.full_name not in allowed:
-                    return False
-            elif kind is Call:
-                if type(event.func) is not Global or event.func.full_name not in allowed:
-                    return False
-            elif kind is Persistent:
-                pid = event.pid
-                if type(pid) is not tuple or not pid or pid[0] != "storage":
-                    return False
-            elif kind is tuple:
-                if event[1] == BUILD:
-                    if result_type(event[2][0]) not in ("OrderedDict", "Tensor", "Parameter"):
-                        return False
-                elif event[1] == NOTE:
-                    if event[2] not in self._opcodes or event[2] in _BYTE_OPCODES:
-                        return False
-                elif not (event[1] == SETITEM and result_type(event[2]) in ("OrderedDict", "Counter")):
-                    return False
-            else:
-                return False
-        return True
-
-    def _add_objects(self, candidate: Candidate) -> None:
+    def _add_objects(self, candidate: Candidate, suspects: list[Event]) -> None:
         stream = candidate.stream
         with_bytes = any(code in stream.notes for code in _BYTE_OPCODES)
         walk = walk_graph(stream.root, self._limits, with_bytes=with_bytes)
         changes: dict[int, list[Event]] = {}
-        for event in stream.log:
+        for event in suspects:
             if type(event) is tuple and event[1] in (BUILD, APPEND, SETITEM):
                 target = event[2][0] if event[1] == BUILD else event[2]
                 changes.setdefault(id(target), []).append(event)
         for index, node in enumerate(walk.nodes):
             self._add_node(candidate, walk, index, node, changes)
-        self._add_discarded(candidate, walk)
+        self._add_discarded(candidate, walk, suspects)
 
     def _add_node(
         self, candidate: Candidate, walk: Walk, index: int, node: Node, changes: dict[int, list[Event]]
@@ -294,7 +263,7 @@ class _Collector:
         self._put_judged(candidate, walk, index, judgement, node.offset, [node], [])
 
     def _add_call(self, candidate: Candidate, walk: Walk, index: int, node: Call, changes: list[Event]) -> None:
-        judgement = judge_call(node)
+        judgement = self._judge(node)
         if judgement.kind == "nested pickle":
             self._open_nested(candidate, node)
         if not self._has_room(judgement.severity):
@@ -310,6 +279,18 @@ class _Collector:
             [*events, node, *changes],
             sorted(set(_extra(node)) - self._allowed),
         )
+
+    def _judge(self, node: Call) -> Judgement:
+        """Judge a call; the answer for a name whose kind does not depend on the call's shape is kept."""
+        if type(node.func) is not Global:
+            return judge_call(node)
+        name = node.func.full_name
+        known = self._judged.get(name)
+        if known is None:
+            known = judge_call(node)
+            if known.severity == "incompatible" and known.kind == find_kind(name) != "object":
+                self._judged[name] = known
+        return known
 
     def _open_nested(self, candidate: Candidate, node: Call) -> None:
         raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
@@ -379,10 +360,10 @@ class _Collector:
             )
         )
 
-    def _add_discarded(self, candidate: Candidate, walk: Walk) -> None:
+    def _add_discarded(self, candidate: Candidate, walk: Walk, suspects: list[Event]) -> None:
         """Imports and calls that the object does not contain: they run all the same."""
-        used = _used_as_class(candidate.stream.log)
-        for event in candidate.stream.log:
+        used = _used_as_class(suspects)
+        for event in suspects:
             kind = type(event)
             if kind is Call:
                 if walk.find_index(event) is not None or id(event) in walk.callees:

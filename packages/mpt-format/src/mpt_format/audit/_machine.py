@@ -22,11 +22,14 @@ __all__ = [
     "Buffer",
     "Event",
     "Stream",
+    "no_collections",
     "run_pickle",
 ]
 
 import codecs
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from mmap import mmap
 from struct import Struct
@@ -102,14 +105,21 @@ def run_pickle(data: Buffer, start: int = 0, limits: Limits = DEFAULT_LIMITS, *,
         The stream. Its `problem` says why it could not be read to the end, if so; nothing is raised for that.
     """
     stream = Stream(end=start)
-    collecting = gc.isenabled()
-    gc.disable()  # millions of young nodes, none of them garbage: collections would only walk them again and again
-    try:
+    with no_collections():
         _interpret(data, start, len(data) if stop is None else stop, limits, stream)
+    return stream
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Switch the cyclic collector off: it would walk millions of live nodes again and again, and none is garbage."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    return stream
 
 
 def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stream) -> None:

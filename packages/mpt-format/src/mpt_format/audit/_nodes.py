@@ -79,34 +79,34 @@ class Global:
 class Call:
     """Something the unpickler would call: REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ, with what is done to the result."""
 
-    __slots__ = ("_more", "args", "func", "offset", "op")
+    __slots__ = ("args", "func", "more", "offset", "op")
 
     def __init__(self, func: Node, args: Node, offset: int, op: int) -> None:
         self.func = func
         self.args = args
         self.offset = offset
         self.op = op
-        self._more: _More | None = None
+        self.more: _More | None = None
 
     @property
     def kwargs(self) -> Node:
         """The keyword arguments of NEWOBJ_EX."""
-        return self._more.kwargs if self._more else None
+        return self.more.kwargs if self.more else None
 
     @property
     def items(self) -> list[Node] | None:
         """What APPEND, APPENDS and ADDITEMS put in."""
-        return self._more.items if self._more else None
+        return self.more.items if self.more else None
 
     @property
     def pairs(self) -> DictNode | None:
         """What SETITEM and SETITEMS put in."""
-        return self._more.pairs if self._more else None
+        return self.more.pairs if self.more else None
 
     @property
     def states(self) -> list[Node] | None:
         """What BUILD gave it."""
-        return self._more.states if self._more else None
+        return self.more.states if self.more else None
 
     def set_kwargs(self, kwargs: Node) -> None:
         """Keep the keyword arguments of NEWOBJ_EX."""
@@ -134,9 +134,9 @@ class Call:
         more.states.append(state)
 
     def _expand(self) -> _More:
-        if self._more is None:
-            self._more = _More()
-        return self._more
+        if self.more is None:
+            self.more = _More()
+        return self.more
 
 
 class _More:

@@ -19,7 +19,7 @@ from ._limits import Limits
 from ._machine import Stream
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 from ._result import Finding, TopLevelEntry
-from ._tensors import TensorRecord, find_tensor, storage_record
+from ._tensors import TensorRecord, find_tensor, storage_item_size, storage_record
 from ._walk import format_key
 
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
@@ -133,22 +133,15 @@ def describe_root(
 def describe_totals(container: Container, findings: list[Finding]) -> dict[str, Any]:
     """Counts over all pickles of the file."""
     names: Counter[str] = Counter()
-    calls = 0
-    tensors = 0
+    calls = tensors = 0
     storages: dict[str, int] = {}
     for candidate in container.candidates:
-        for event in candidate.stream.log:
-            kind = type(event)
-            if kind is Call:
-                calls += 1
-            elif kind is Global:
-                names[event.full_name] += 1
-            elif kind is Persistent:
-                tensors += 1
-                pid = event.pid
-                if type(pid) is tuple and len(pid) > 4 and type(pid[2]) is str and pid[2] not in storages:
-                    record = storage_record(event)
-                    storages[pid[2]] = record.length * record.item_size_bytes if record else 0
+        summary = candidate.get_summary(container.storage_fields)
+        names.update(summary.names)
+        calls += summary.calls
+        tensors += summary.persistent
+        for key, event in summary.storages.items():
+            storages.setdefault(key, event.pid[4] * storage_item_size(event.pid[1].name))
     if container.without_pickle:
         tensors = len(container.tensors)
     severities: Counter[str] = Counter(finding.severity for finding in findings)

@@ -7,9 +7,10 @@ Source: `torch/_utils.py` (`_rebuild_*`), `torch/_tensor.py` (`Tensor._reduce_ex
 
 from __future__ import annotations
 
-__all__ = ["StorageRecord", "TensorRecord", "find_tensor", "storage_record"]
+__all__ = ["StorageRecord", "TensorRecord", "find_tensor", "storage_item_size", "storage_record"]
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from ._machine import Event
 from ._nodes import Call, Global, Node, Persistent
@@ -81,6 +82,14 @@ def storage_record(node: Event) -> StorageRecord | None:
         location=location if isinstance(location, str) else "?",
         view=checked_view,
     )
+
+
+@cache
+def storage_item_size(name: str) -> int:
+    """Bytes of one element of a legacy storage class; 1 for untyped ones."""
+    newest = list(load_rules().values())[-1]
+    dtype = newest.storage_dtypes.get(name)
+    return newest.dtype_sizes[dtype] if dtype is not None else 1
 
 
 def find_tensor(node: Node) -> TensorRecord | None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 __all__ = ["ask_torch", "describe_allowlist"]
 
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 from ._containers import Candidate, Container
 from ._hints import describe_versions, needed_names
-from ._nodes import Call, Global
+from ._nodes import Call, Global, Persistent
 from ._result import TorchAnswer
+from ._summary import Summary
 from ._torch_rules import Rules, find_refusal, load_rules
 
 
@@ -58,8 +60,12 @@ def _ask(container: Container, rules: Rules, named_safetensors: bool) -> TorchAn
 def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules) -> TorchAnswer:
     for candidate in candidates:
         stream = candidate.stream
+        summary = candidate.get_summary(container.storage_fields)
         storages = container.storages.keys() if container.kind == "torch-zip" else None
-        refusal = find_refusal(stream.log, rules, storages=storages, storage_fields=container.storage_fields)
+        refusal = find_refusal(summary.suspects, rules, storages=storages, storage_fields=container.storage_fields)
+        missing = None if storages is None else _find_missing(summary, storages)
+        if missing is not None and (refusal is None or missing.offset < refusal.offset):
+            return TorchAnswer(loads=False, reason=f"the record data/{missing.pid[2][:40]} is not in the file")
         if refusal is not None:
             return TorchAnswer(loads=False, reason=refusal.reason)
         if not stream.complete:
@@ -71,12 +77,18 @@ def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules
     return TorchAnswer(loads=True)
 
 
+def _find_missing(summary: Summary, storages: AbstractSet[str]) -> Persistent | None:
+    """The first storage that the pickle names and the file does not have."""
+    missing = summary.storages.keys() - storages
+    return min((summary.storages[key] for key in missing), key=lambda node: node.offset, default=None)
+
+
 def describe_allowlist(container: Container) -> str | None:
     """What allow-listing every name of the main pickle would achieve, asked of every version's rules."""
     root = container.get_root()
     if root is None or container.kind not in ("torch-zip", "legacy"):
         return None
-    log = root.stream.log
+    log = root.get_summary(container.storage_fields).suspects
     names = needed_names(event for event in log if type(event) in (Global, Call))
     refuse = partial(find_refusal, log, storage_fields=container.storage_fields)
     loading = [v for v, rules in load_rules().items() if refuse(rules, also_allowed=frozenset(names)) is None]

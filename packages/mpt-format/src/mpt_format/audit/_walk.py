@@ -15,6 +15,7 @@ from typing import Any
 
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
+from ._summary import is_plain_storage
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, memoryview, BigInt, ByteArray})
 """Nodes without parts that carry no code; bytes are walked to only when asked for."""
@@ -114,14 +115,22 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
                 key, value = node[at], node[at + 1]
                 if type(key) not in plain:
                     found.append((key, here, ("keys", at // 2)))
-                if type(value) not in plain:
+                if type(value) not in plain and not (type(value) is Call and _is_inert(value)):
                     found.append((value, here, ("key", key)))
         elif kind is list or kind is tuple:
-            found = [(child, here, ("item", at)) for at, child in enumerate(node) if type(child) not in plain]
+            found = [
+                (child, here, ("item", at))
+                for at, child in enumerate(node)
+                if type(child) not in plain and not (type(child) is Call and _is_inert(child))
+            ]
         elif kind is SetNode:
             found = [(child, here, ("member", at)) for at, child in enumerate(node) if type(child) not in plain]
         elif kind is Call:
-            found = [(child, here, step) for child, step in _parts(node, walk.callees) if type(child) not in plain]
+            found = [
+                (child, here, step)
+                for child, step in _parts(node, walk.callees)
+                if type(child) not in plain and not (type(child) is Call and _is_inert(child))
+            ]
         elif kind is Persistent:
             pid = node.pid
             if type(pid) is tuple:
@@ -138,6 +147,37 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
         found.reverse()
         pending.extend(found)
     return walk
+
+
+def _is_inert(call: Call) -> bool:
+    """Whether a call rebuilds a dense tensor or a byte string: nothing below it can be a finding."""
+    func = call.func
+    if type(func) is not Global or func.full_name not in _INERT or call.more is not None:
+        return False
+    args = call.args
+    if func.full_name == "_codecs.encode":
+        return type(args) is tuple and _TEXTS.issuperset(map(type, args))
+    if type(args) is not tuple or len(args) != 6 or not is_plain_storage(args[0]):
+        return False
+    hooks = args[5]
+    return (
+        type(args[1]) is int
+        and type(args[2]) is tuple
+        and type(args[3]) is tuple
+        and _INTEGERS.issuperset(map(type, args[2]))
+        and _INTEGERS.issuperset(map(type, args[3]))
+        and type(args[4]) is bool
+        and type(hooks) is Call
+        and type(hooks.func) is Global
+        and hooks.func.full_name == "collections.OrderedDict"
+        and hooks.args == ()
+        and hooks.more is None
+    )
+
+
+_INERT = frozenset({"torch._utils._rebuild_tensor_v2", "_codecs.encode"})
+_TEXTS = frozenset({str})
+_INTEGERS = frozenset({int})
 
 
 def child_steps(node: Node) -> Iterator[tuple[Node, Edge]]:

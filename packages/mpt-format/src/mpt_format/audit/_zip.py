@@ -13,12 +13,14 @@ from __future__ import annotations
 __all__ = ["DEFLATED", "STORED", "ZipDirectory", "ZipMember", "read_zip_directory", "unpack_member"]
 
 import zlib
+from collections import Counter
 from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
 
 from ._limits import Limits
 from ._machine import Buffer
+from ._mapped import MappedFile
 
 STORED, DEFLATED = 0, 8
 _END = Struct("<4s4H2LH")
@@ -31,6 +33,7 @@ _ENCRYPTED = 0x1
 _DESCRIPTOR = 0x8
 _UTF8_NAME = 0x800
 _MAX_PROBLEMS = 20
+_TWELVE_ZEROS = bytes(12)
 
 
 class ZipMember(NamedTuple):
@@ -96,55 +99,78 @@ def read_zip_directory(data: Buffer, limits: Limits) -> ZipDirectory | None:
         return directory
     directory.start = central_end - central_size - central_offset
     _read_central(data, central_offset + directory.start, central_size, count, limits, directory)
-    _check_layout(directory, central_offset + directory.start)
     return directory
 
 
 def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limits, directory: ZipDirectory) -> None:
     central = data[offset : offset + size]
     members = directory.members
-    seen: set[str] = set()
-    at, end, start = 0, len(central), directory.start
+    problems = directory.problems
+    add = members.append
+    unpack = _CENTRAL.unpack_from
+    at, end, start, whole = 0, len(central), directory.start, len(data)
+    limit = limits.members
+    furthest = 0
+    in_order = True
+    fetch = data.fetch if isinstance(data, MappedFile) else lambda begin, end: data[begin:end]
     while at < end:
-        if len(members) >= limits.members:
-            directory.limit = f"members: stopped after {limits.members}"
+        if len(members) >= limit:
+            directory.limit = f"members: stopped after {limit}"
             return
-        if at + _CENTRAL.size > end or central[at : at + 4] != b"PK\x01\x02":
-            directory.problems.append(f"the central directory is broken at byte {offset + at}")
-            return
-        flags, method, crc, packed, unpacked, n_name, n_extra, n_comment, header = _CENTRAL.unpack_from(central, at)
         name_at = at + _CENTRAL.size
+        if name_at > end or not central.startswith(b"PK\x01\x02", at):
+            problems.append(f"the central directory is broken at byte {offset + at}")
+            return
+        flags, method, crc, packed, unpacked, n_name, n_extra, n_comment, header = unpack(central, at)
         raw_name = central[name_at : name_at + n_name]
         common = central[at + 6 : at + 30]
         at = name_at + n_name + n_extra + n_comment
         if at > end:
-            directory.problems.append("the central directory is cut off")
+            problems.append("the central directory is cut off")
             return
         name = raw_name.decode() if raw_name.isascii() else _decode_name(raw_name, flags)
         if packed == 0xFFFFFFFF or unpacked == 0xFFFFFFFF or header == 0xFFFFFFFF:
             extra = central[name_at + n_name : name_at + n_name + n_extra]
             unpacked, packed, header = _widen(extra, unpacked, packed, header)
         header += start
-        if name in seen:
-            directory.problems.append(
-                f"member {name[:80]!r} is there twice: torch reads the first, Python's zipfile the last"
-            )
-        seen.add(name)
-        if "\0" in name:
-            directory.problems.append(f"a NUL byte in the member name {name[:80]!r}")
-        local = data[header : header + 30 + n_name] if header >= 0 else b""
-        if local[4:28] == common and local[30:] == raw_name and local[:4] == b"PK\x03\x04":
+        local = fetch(header, header + 30 + n_name) if header >= 0 else b""
+        # With a data descriptor (as torch writes) the local header leaves CRC and sizes at zero.
+        expected = common[:10] + _TWELVE_ZEROS + common[22:] if flags & _DESCRIPTOR else common
+        if local.startswith(b"PK\x03\x04" + expected) and local.endswith(raw_name) and len(local) == 30 + n_name:
             data_offset = header + 30 + n_name + local[28] + (local[29] << 8)
         else:
             data_offset = _check_local(data, header, raw_name, method, packed, unpacked, crc, flags, directory)
-        if data_offset + packed > len(data):
-            directory.problems.append(f"member {name[:80]!r} reaches behind the end of the file")
+        if data_offset + packed > whole:
+            problems.append(f"member {name[:80]!r} reaches behind the end of the file")
             data_offset = -1
-        members.append(ZipMember(name, method, flags, crc, packed, unpacked, header, data_offset))
-        if len(directory.problems) > _MAX_PROBLEMS:
+        in_order = in_order and header >= furthest
+        furthest = data_offset + packed
+        add(_new_member(ZipMember, (name, method, flags, crc, packed, unpacked, header, data_offset)))
+        if len(problems) > _MAX_PROBLEMS:
             return
+    _check_names(directory)
+    if not in_order or furthest > offset:
+        _check_layout(directory, offset)
     if len(members) != count & 0xFFFFFFFF and len(members) & 0xFFFF != count:
-        directory.problems.append(f"the end record counts {count} members, the directory holds {len(members)}")
+        problems.append(f"the end record counts {count} members, the directory holds {len(members)}")
+
+
+_new_member = tuple.__new__
+"""NamedTuple's own constructor is a Python function, and there is one call for every tensor of a checkpoint."""
+
+
+def _check_names(directory: ZipDirectory) -> None:
+    """No name twice, no NUL in a name."""
+    names = [member.name for member in directory.members]
+    if len(set(names)) < len(names):
+        for name in sorted({name for name, count in Counter(names).items() if count > 1})[:_MAX_PROBLEMS]:
+            directory.problems.append(
+                f"member {name[:80]!r} is there twice: torch reads the first, Python's zipfile the last"
+            )
+    for name in names:
+        if "\0" in name:
+            directory.problems.append(f"a NUL byte in the member name {name[:80]!r}")
+            break
 
 
 def _decode_name(raw: bytes, flags: int) -> str:

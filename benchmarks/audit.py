@@ -1,0 +1,98 @@
+"""How long the audit takes and what memory it needs: a million objects, and tensors of ten gigabytes.
+
+    uv run --no-sync python benchmarks/audit.py
+
+Writes its files into a temporary folder; the large checkpoint is sparse and takes a few kilobytes of disk. Prints a
+table and asserts nothing about seconds.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+
+def write_many_objects(path: Path) -> None:
+    """A pickle of a million datetimes, and of a million dicts."""
+    at = datetime.datetime(2025, 1, 1)
+    objects = [at + datetime.timedelta(seconds=n) for n in range(1_000_000)]
+    path.write_bytes(pickle.dumps(objects, protocol=2))
+
+
+def write_many_dicts(path: Path) -> None:
+    """A pickle of a million small dicts."""
+    path.write_bytes(pickle.dumps([{"step": n, "loss": n / 7} for n in range(1_000_000)], protocol=2))
+
+
+def write_sparse(path: Path, size_bytes: int) -> None:
+    """A torch zip whose only tensor has so many bytes, all of them a hole in the file."""
+    count = size_bytes // 4
+    key = b"X\x07\x00\x00\x00storage"
+    tensor = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((" + key + b"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+        b"\x8a\x08" + struct.pack("<q", count) + b"tQK\x00\x8a\x08" + struct.pack("<q", count) + b"\x85K\x01\x85\x89"
+        b"ccollections\nOrderedDict\n)RtR"
+    )
+    pickled = b"\x80\x02}X\x01\x00\x00\x00w" + tensor + b"s."
+    members = [(b"archive/data.pkl", pickled, len(pickled)), (b"archive/data/0", b"", size_bytes)]
+    directory = b""
+    with path.open("wb") as file:
+        for name, data, size in members:
+            offset = file.tell()
+            crc = zlib.crc32(data) if data else 0
+            large = struct.pack("<HHQQ", 1, 16, size, size)
+            file.write(struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, 0, 0, 0, 33, crc, *[0xFFFFFFFF] * 2, len(name), 20))
+            file.write(name + large + data)
+            file.seek(size - len(data), 1)
+            large = struct.pack("<HHQQQ", 1, 24, size, size, offset)
+            fields = (45, 45, 0, 0, 0, 33, crc, 0xFFFFFFFF, 0xFFFFFFFF, len(name), len(large), 0, 0, 0, 0, 0xFFFFFFFF)
+            directory += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *fields) + name + large
+        at = file.tell()
+        file.write(directory)
+        end = file.tell()
+        file.write(struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 2, 2, len(directory), at))
+        file.write(struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1))
+        file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2, 2, 0xFFFFFFFF, 0xFFFFFFFF, 0))
+
+
+def audit_one(path: str) -> None:
+    """Audit a file in this process and print seconds, memory and verdict."""
+    from mpt_format.audit import audit_checkpoint
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.process_time()
+    audit = audit_checkpoint(path)
+    spent = time.process_time() - began
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{spent:.3f} s | {(after - before) / 1024:.0f} MB | {audit.verdict} | {audit.totals['calls']} calls")
+
+
+def main() -> int:
+    """Write the files, and audit each in a process of its own."""
+    if len(sys.argv) > 1:
+        audit_one(sys.argv[1])
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_many_objects(folder / "million_datetimes.pkl")
+        write_many_dicts(folder / "million_dicts.pkl")
+        write_sparse(folder / "10MB.pt", 10 << 20)
+        write_sparse(folder / "10GB.pt", 10 << 30)
+        print("file | processor time | memory on top | verdict | calls")
+        print("---|---|---|---|---")
+        for path in sorted(folder.iterdir()):
+            done = subprocess.run([sys.executable, __file__, str(path)], capture_output=True, text=True, check=True)
+            print(f"{path.name} | {done.stdout.strip()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""One pass over a stream's log: what is plainly allowed by every torch version is counted, the rest is kept.
+
+Nearly every event of an ordinary checkpoint is a tensor being rebuilt. Whatever asks a question later (each torch
+version's rules, the search for findings) looks at the few events that are left, in their order.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Summary", "is_plain_storage", "summarize"]
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+
+from ._machine import BUILD, NOTE, SETITEM, Event
+from ._nodes import Call, DictNode, Global, Node, Persistent
+from ._torch_rules import load_rules
+
+_OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
+"""Opcodes of byte strings and long integers: values that a walk has to look for."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Summary:
+    """What a log holds.
+
+    Attributes:
+        suspects: Events that some torch version might refuse, in file order.
+        names: Imported name -> how often.
+        calls: How many calls there are.
+        persistent: How many references to storages there are.
+        storages: Storage key -> the first event that names it, for well-formed ones.
+    """
+
+    suspects: list[Event] = field(default_factory=list)
+    names: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    persistent: int = 0
+    storages: dict[str, Persistent] = field(default_factory=dict)
+
+
+@cache
+def _common() -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset[int]]:
+    """What every version allows: names, names that may be called by REDUCE, storage classes, opcodes."""
+    versions = list(load_rules().values())
+    names = set.intersection(*(set(rules.allowed) for rules in versions))
+    blocked = set().union(*(rules.blocked_modules for rules in versions))
+    names = {name for name in names if name.rpartition(".")[0] not in blocked}
+    kinds = versions[-1].allowed
+    callable_names = {name for name in names if kinds[name] in ("function", "class")}
+    storages = {name for name in names if kinds[name] == "storage" and not name.endswith("UntypedStorage")}
+    opcodes = frozenset.intersection(*(rules.opcodes for rules in versions))
+    return frozenset(names), frozenset(callable_names), frozenset(storages), opcodes - _OTHER_BYTES
+
+
+def summarize(log: list[Event], storage_fields: int) -> Summary:
+    """Count the plain events of a log and keep the others."""
+    names, callable_names, storage_names, opcodes = _common()
+    summary = Summary()
+    suspect = summary.suspects.append
+    storages = summary.storages
+    calls = persistent = 0
+    for event in log:
+        kind = type(event)
+        if kind is Call:
+            calls += 1
+            func = event.func
+            if (
+                type(func) is not Global
+                or func.full_name not in callable_names
+                or event.op != 0x52
+                or type(event.args) is not tuple
+            ):
+                suspect(event)
+        elif kind is Persistent:
+            persistent += 1
+            pid = event.pid
+            if type(pid) is tuple and len(pid) == storage_fields and pid[0] == "storage":
+                key = pid[2]
+                if (
+                    type(key) is str
+                    and type(pid[1]) is Global
+                    and pid[1].full_name in storage_names
+                    and type(pid[4]) is int
+                ):
+                    if key not in storages:
+                        storages[key] = event
+                    continue
+            suspect(event)
+        elif kind is Global:
+            summary.names[event.full_name] += 1
+            if event.full_name not in names:
+                suspect(event)
+        elif kind is tuple:
+            if event[1] == BUILD:
+                target, state = event[2]
+                if type(state) is DictNode and _is_ordered_dict(target):
+                    continue
+            elif (event[1] == NOTE and event[2] in opcodes) or (event[1] == SETITEM and _is_ordered_dict(event[2])):
+                continue
+            suspect(event)
+        else:
+            suspect(event)
+    summary.calls = calls
+    summary.persistent = persistent
+    return summary
+
+
+def _is_ordered_dict(node: Node) -> bool:
+    return (
+        type(node) is Call
+        and type(node.func) is Global
+        and node.op == 0x52
+        and node.func.full_name == "collections.OrderedDict"
+    )
+
+
+def is_plain_storage(node: Node) -> bool:
+    """Whether a node is a storage that every torch version takes."""
+    if type(node) is not Persistent:
+        return False
+    pid = node.pid
+    return (
+        type(pid) is tuple
+        and len(pid) >= 5
+        and pid[0] == "storage"
+        and type(pid[1]) is Global
+        and pid[1].full_name in _common()[2]
+    )
