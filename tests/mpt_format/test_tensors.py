@@ -168,6 +168,25 @@ def test_views_keep_their_values(tensor: torch.Tensor, tmp_path: Path) -> None:
         assert torch.equal(archive.read_tensors()["x"], tensor)
 
 
+def test_a_lazy_conjugate_beside_its_original_keeps_its_values(tmp_path: Path) -> None:
+    plain = torch.randn(4, dtype=torch.complex64)
+    tensors = {"plain": plain, "conjugate": plain.conj(), "imaginary": plain.conj().imag}
+    with open_archive(save(tensors, tmp_path / "x.mpt")) as archive:
+        found = archive.read_tensors()
+    for name, tensor in tensors.items():
+        assert torch.equal(found[name], tensor)
+
+
+def test_tied_parameters_without_elements_stay_tied(tmp_path: Path) -> None:
+    module = torch.nn.Module()
+    module.a = module.b = torch.nn.Parameter(torch.empty(0, 3))
+    path = write_archive(tmp_path / "x.mpt", ArchiveContent(state=collect_state(module))).path
+    with open_archive(path) as archive:
+        assert archive.aliases["b"].canonical == "a"
+        state = archive.read_state_dict()
+    assert state["a"] is state["b"]
+
+
 def test_an_expanded_tensor_is_stored_once(tmp_path: Path) -> None:
     path = save({"x": torch.ones(1).expand(10_000_000)}, tmp_path / "x.mpt")
     assert path.stat().st_size < 20_000

@@ -16,6 +16,11 @@ from mpt_format.errors import ArchiveProblem, UnstorableStateError
 from mpt_format.records import ViewRecord
 from mpt_format.torch_payload import TorchPayload
 
+_PLAIN_BYTES = frozenset(
+    {torch.uint8, torch.int8, torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz}
+)
+"""One-byte dtypes in which any byte is a value; bool is not one, packed pairs cannot be viewed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverlapGroup:
@@ -40,11 +45,26 @@ class OverlapGroup:
             return False
         return _is_once(self.tensors[self.names[0]])
 
+    @property
+    def origin(self) -> int:
+        """The group's first byte, down to a multiple of its widest element: every view begins at whole elements."""
+        return self.start - self.start % self._widest.itemsize
+
+    @property
+    def _widest(self) -> torch.dtype:
+        dtypes = [self.tensors[name].dtype for name in self.names]
+        widest = max(dtypes, key=lambda dtype: dtype.itemsize)
+        return widest if widest.itemsize > 1 or (len(set(dtypes)) == 1 and widest in _PLAIN_BYTES) else torch.uint8
+
     def find_canonical(self) -> str | None:
-        """Return the first tensor that covers the whole group and is dense, if there is one."""
+        """Return the first tensor that covers the whole group and is dense, if there is one.
+
+        Among several dtypes it has to be of a widest one: its place in the file is aligned to its own elements.
+        """
         for name in self.names:
             tensor = self.tensors[name]
-            if tensor.numel() * tensor.element_size() == self.stop - self.start and tensor.is_contiguous():
+            covers = tensor.numel() * tensor.element_size() == self.stop - self.start and tensor.is_contiguous()
+            if covers and tensor.element_size() == self._widest.itemsize:
                 return name
         first = self.names[0]
         if all(self.is_same(name, first) for name in self.names):
@@ -65,7 +85,11 @@ class OverlapGroup:
         )
 
     def view_of(self, name: str) -> ViewRecord:
-        """Return how a tensor lies in the group's bytes."""
+        """Return how a tensor lies in the group's bytes, from its origin.
+
+        Raises:
+            UnstorableStateError: its elements are smaller than a byte.
+        """
         tensor = self.tensors[name]
         dtype = find_format_dtype(tensor.dtype)
         if dtype is None or BITS[dtype] < 8:
@@ -75,19 +99,21 @@ class OverlapGroup:
             dtype=dtype,
             shape=tuple(tensor.shape),
             stride=tensor.stride(),
-            offset_bytes=int(tensor.storage_offset()) * tensor.element_size() - self.start,
+            offset_bytes=int(tensor.storage_offset()) * tensor.element_size() - self.origin,
         )
 
     def covered_bytes(self) -> TorchPayload:
-        """Return the group's bytes, in the group's element type where it has one, else as bytes."""
-        first = self.tensors[self.names[0]]
-        is_uniform = all(self.tensors[name].dtype == first.dtype for name in self.names)
-        dtype = first.dtype if is_uniform and first.dtype != torch.float4_e2m1fn_x2 else torch.uint8
-        width = dtype.itemsize
-        flat = torch.empty(0, dtype=dtype, device=first.device).set_(
-            first.untyped_storage(), self.start // width, ((self.stop - self.start) // width,), (1,)
+        """Return the group's bytes, from its origin, as whole elements of its widest dtype."""
+        tensor = self.tensors[self.names[0]]
+        count = -(-(self.stop - self.origin) // self._widest.itemsize)
+        storage = tensor.untyped_storage()
+        wanted = count * self._widest.itemsize
+        raw = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(
+            storage, self.origin, (min(wanted, storage.nbytes() - self.origin),), (1,)
         )
-        return TorchPayload.of(self.names[0], flat)
+        if raw.numel() < wanted:  # the storage ends amid a last wide element
+            raw = torch.cat([raw, raw.new_zeros(wanted - raw.numel())])
+        return TorchPayload.of(self.names[0], raw.view(self._widest))
 
 
 def groups_of_overlap(tensors: Mapping[str, torch.Tensor]) -> list[OverlapGroup]:

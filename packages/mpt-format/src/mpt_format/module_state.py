@@ -110,6 +110,11 @@ def share_out(
     """
     from mpt_format._memory import groups_of_overlap
 
+    # a lazily conjugated or negated view shows other values than its memory holds: it gets memory of its own
+    tensors = {
+        name: tensor.detach().resolve_conj().resolve_neg() if tensor.is_conj() or tensor.is_neg() else tensor
+        for name, tensor in tensors.items()
+    }
     stored: dict[str, StoredTensor] = {}
     aliases: dict[str, AliasRecord] = {}
     for group in groups_of_overlap(tensors):
