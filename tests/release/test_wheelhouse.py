@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from tools.release.errors import ReleaseError
 from tools.release.packages import ROOT
-from tools.release.rehearsal import find_uv
+from tools.release.uv import find_uv
 from tools.release.wheelhouse import add_wheel, find_last_release, list_release, read_wheelhouse, write_index
 
 

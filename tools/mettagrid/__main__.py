@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.release.rehearsal import find_uv
+from tools.release.uv import find_uv
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = "end_to_end/mettagrid"

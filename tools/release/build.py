@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tools.release.errors import BuildError
-from tools.release.rehearsal import find_uv
+from tools.release.uv import find_uv
 
 
 def build_wheel(project: Path, out: Path, *, epoch: int) -> Path:

@@ -10,26 +10,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import Version
 
+from tools.release.build import build_wheel
 from tools.release.errors import RehearsalError
 from tools.release.packages import Package
-
-
-def find_uv() -> str:
-    """Return the uv that runs this, or the one on the PATH.
-
-    Raises:
-        RehearsalError: there is none.
-    """
-    found = os.environ.get("UV") or shutil.which("uv")
-    if found is None:
-        raise RehearsalError("uv is not on the PATH; install it: python -m pip install uv")
-    return found
+from tools.release.uv import find_uv
+from tools.release.wheelhouse import read_wheelhouse, write_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +89,37 @@ def rehearse(package: Package, version: Version, *, index: Path, scratch: Path, 
     found = alone.run(_INTRODUCE, package.module, package.name).strip()
     if found != str(version):
         raise RehearsalError(f"the installed {package.name} says it is {found}, expected {version}")
-    extras = f"[{','.join(package.extras)}]" if package.extras else ""
-    requirements = [f"{package.name}{extras}=={version}", *_TEST_REQUIREMENTS, *_HEAVY.get(package.name, ())]
-    environment = make_environment(scratch / "tests", requirements, index=index, root=package.root)
     say(f"running tests/{package.module} against the wheel")
+    companions = _companions(package, index.parent, scratch / "companions", epoch=_EPOCH)
+    environment = make_environment(
+        scratch / "tests", [pinned, *_development(package.root)], index=companions / "simple", root=package.root
+    )
     environment.run(_RUN_TESTS, str(package.root), f"tests/{package.module}")
 
+
+def _companions(package: Package, wheelhouse: Path, folder: Path, *, epoch: int) -> Path:
+    """Make an index with the released wheel and one wheel of every other package: the tests use them together.
+
+    A version that is released already is taken as it was released; any other is built from the tree.
+    """
+    folder.mkdir()
+    for wheel in read_wheelhouse(wheelhouse):
+        shutil.copy(wheel.path, folder)
+    for path in sorted(package.root.glob("packages/*/pyproject.toml")):
+        other = Package(name=path.parent.name, root=package.root)
+        if not list(folder.glob(f"{other.module}-{other.version}-*.whl")):
+            build_wheel(other.folder, folder, epoch=epoch)
+    write_index(folder)
+    return folder
+
+
+def _development(root: Path) -> list[str]:
+    """Return what the development environment of a checkout asks for, its own packages with their extras included."""
+    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return [*table["project"].get("dependencies", ()), *table.get("dependency-groups", {}).get("dev", ())]
+
+
+_EPOCH = 315532800  # 1980, the first year that a zip file knows: companions are never released
 
 _INTRODUCE = """
 import importlib, sys
@@ -110,8 +127,6 @@ from importlib import metadata
 importlib.import_module(sys.argv[1])
 print(metadata.version(sys.argv[2]))
 """
-_TEST_REQUIREMENTS = ("pytest", "hypothesis", "numpy", "packaging")
-_HEAVY = {"policy-interface": ("torch",)}  # what a package's tests need and the package does not ask for
 _RUN_TESTS = """
 import os, sys
 os.chdir(sys.argv[1])

@@ -20,8 +20,9 @@ from tools.release.museum import grow_museum
 from tools.release.packages import Package
 from tools.release.promises.change import Bump, Change, minimum_version
 from tools.release.promises.package import compare_wheels
-from tools.release.rehearsal import find_uv, rehearse
+from tools.release.rehearsal import rehearse
 from tools.release.tree import check_tree
+from tools.release.uv import find_uv
 from tools.release.wheelhouse import ReleasedWheel, add_wheel, find_last_release, list_release
 
 Say = Callable[[str], None]
