@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -319,19 +319,22 @@ class Archive:
             data, ((key, slot.dtype, slot.shape, start + slot.start) for key, slot in slots.items()), path=self.path
         )
 
-    def verify(self, level: VerifyLevel = "structure") -> None:
+    def verify(
+        self, level: VerifyLevel = "structure", *, on_bytes: Callable[[int], object] = lambda size_bytes: None
+    ) -> None:
         """Check the archive.
 
         Args:
             level: ``structure`` (container, manifest: done by opening), ``quick`` (also every small member's digest and
                 text, and the tensor headers) or ``full`` (also every tensor's digest and every checksum).
+            on_bytes: is told of every piece that was compared, in bytes; for a progress bar.
 
         Raises:
             ArchiveError or ManifestError: with every problem found.
         """
         from mpt_format.verification import check_archive
 
-        check_archive(self, level)
+        check_archive(self, level, on_bytes)
 
     def check_tensor_member_header(self, name: str) -> dict[str, TensorSlot]:
         """Return the slots of a safetensors member other than the weights, from its header alone.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mpt_format import format as layout
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 8 << 20
 
 
-def check_archive(archive: Archive, level: VerifyLevel) -> None:
+def check_archive(archive: Archive, level: VerifyLevel, on_bytes: Callable[[int], object]) -> None:
     """Raise when anything is wrong at the given depth.
+
+    Args:
+        archive: opened.
+        level: the depth.
+        on_bytes: is told of every piece that was compared, in bytes.
 
     Raises:
         ArchiveError or ManifestError: the class of the first problem, with the problems of all.
@@ -35,7 +40,7 @@ def check_archive(archive: Archive, level: VerifyLevel) -> None:
         except (ArchiveError, ManifestError) as error:
             errors.append(error)
     if level == "full":
-        problems = list(_full_problems(archive)) if not errors else []
+        problems = list(_full_problems(archive, on_bytes)) if not errors else []
         if problems:
             errors.append(CorruptArchiveError(archive.path, problems))
     if errors:
@@ -60,16 +65,17 @@ def _check_member(archive: Archive, name: str) -> None:
         archive.read_member(name)
 
 
-def _full_problems(archive: Archive) -> Iterator[ArchiveProblem]:
+def _full_problems(archive: Archive, on_bytes: Callable[[int], object]) -> Iterator[ArchiveProblem]:
     """Yield every digest and checksum that differs, reading each byte once."""
     for name, member in archive.members.items():
         if name == layout.WEIGHTS:
-            yield from _weights_problems(archive)
+            yield from _weights_problems(archive, on_bytes)
             continue
         digest, checksum = hashlib.sha256(), 0
         for piece in archive.read_pieces(member.offset, member.size_bytes, _PIECE_BYTES):
             digest.update(piece)
             checksum = zlib.crc32(piece, checksum)
+            on_bytes(len(piece))
         record = archive.manifest.members.get(name)
         if record is not None and digest.hexdigest() != record.sha256:
             yield ArchiveProblem(where=name, message="differs from the digest in the manifest")
@@ -77,7 +83,7 @@ def _full_problems(archive: Archive) -> Iterator[ArchiveProblem]:
             yield ArchiveProblem(where=name, message="differs from the checksum in the container")
 
 
-def _weights_problems(archive: Archive) -> Iterator[ArchiveProblem]:
+def _weights_problems(archive: Archive, on_bytes: Callable[[int], object]) -> Iterator[ArchiveProblem]:
     member = archive.members[layout.WEIGHTS]
     buffer_offset, starts = archive.weights_layout
     checksum = 0
@@ -90,6 +96,7 @@ def _weights_problems(archive: Archive) -> Iterator[ArchiveProblem]:
         for piece in archive.read_pieces(buffer_offset + start, size, _PIECE_BYTES):
             digest.update(piece)
             checksum = zlib.crc32(piece, checksum)
+            on_bytes(len(piece))
         if digest.hexdigest() != record.sha256:
             where = f"{layout.WEIGHTS}: {name!r:.120}"
             yield ArchiveProblem(where=where, message="differs from the digest in the manifest")

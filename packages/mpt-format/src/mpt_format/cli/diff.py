@@ -15,8 +15,8 @@ from mpt_format.opening import open_archive
 
 
 @click.command()
-@click.argument("old")
-@click.argument("new")
+@click.argument("old", type=click.Path())
+@click.argument("new", type=click.Path())
 @click.option("--values", is_flag=True, help="Compare the values of changed tensors (needs torch).")
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 @click.pass_context

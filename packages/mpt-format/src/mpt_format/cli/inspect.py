@@ -16,7 +16,7 @@ from mpt_format.opening import open_archive
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the members' positions as JSON.")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @click.option("--config", is_flag=True, help="Print the architecture's YAML text.")

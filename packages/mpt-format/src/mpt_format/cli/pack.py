@@ -10,8 +10,8 @@ from mpt_format.packing import pack_folder, unpack_archive
 
 
 @click.command()
-@click.argument("path")
-@click.argument("folder")
+@click.argument("path", type=click.Path())
+@click.argument("folder", type=click.Path())
 def unpack(path: str, folder: str) -> None:
     """Write an archive's members as plain files.
 
@@ -26,8 +26,8 @@ def unpack(path: str, folder: str) -> None:
 
 
 @click.command()
-@click.argument("folder")
-@click.argument("path")
+@click.argument("folder", type=click.Path())
+@click.argument("path", type=click.Path())
 def pack(folder: str, path: str) -> None:
     """Build an archive from a folder that `mpt unpack` or `unzip` made.
 

@@ -9,7 +9,7 @@ from mpt_format.signing import sign_archive
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", type=click.Path())
 @click.option("--key", required=True, help="Private key in PEM (elliptic curve).")
 @click.option("--password", envvar="MPT_KEY_PASSWORD", help="Of the key; better through $MPT_KEY_PASSWORD.")
 @click.option("--signature", help="Where to write; default PATH.sig.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -11,9 +12,11 @@ from mpt_format.cli.output import print_json, size_text
 from mpt_format.errors import ArchiveError, ManifestError, escape_text
 from mpt_format.opening import open_archive
 
+_WORTH_A_BAR_BYTES = 500_000_000  # about half a second
+
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @click.option("--structure", "level", flag_value="structure", help="Container and manifest only.")
 @click.option("--quick", "level", flag_value="quick", help="Also small members and tensor headers.")
 @click.option("--full", "level", flag_value="full", default="full", help="Also every tensor's digest (the default).")
@@ -54,7 +57,11 @@ def _check(path: str, level: VerifyLevel, key: str | None, signature: str | None
         with open_archive(path) as archive:
             report["size_bytes"] = archive.size_bytes
             report["content_digest"] = archive.manifest.content_digest
-            archive.verify(level)
+            if level == "full" and archive.size_bytes > _WORTH_A_BAR_BYTES and sys.stderr.isatty():
+                with click.progressbar(length=archive.size_bytes, label="digests", file=sys.stderr) as bar:
+                    archive.verify(level, on_bytes=bar.update)
+            else:
+                archive.verify(level)
         if key is not None:
             from mpt_format.signing import check_signature
 
