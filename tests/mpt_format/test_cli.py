@@ -199,3 +199,21 @@ def test_reading_verbs_import_neither_torch_nor_other_heavy_things(arguments: li
         [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "imported: []"
+
+
+def test_without_torch_reading_verbs_work_and_tensors_name_the_extra() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from mpt_format import MissingExtraError, open_archive\n"
+        "with open_archive(sys.argv[1]) as archive:\n"
+        "    archive.verify('full')\n"
+        "    assert archive.read_tensor_bytes('body.weight')[:4] == bytes(4)\n"
+        "    for read in (archive.read_tensors, archive.read_state_dict, archive.read_witness):\n"
+        "        try:\n"
+        "            read()\n"
+        "        except MissingExtraError as error:\n"
+        "            print(error.extra)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(GOLDEN)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torch", "torch", "torch"]

@@ -26,6 +26,7 @@ from mpt_format.errors import (
     TensorMismatchError,
     UnsafeArchiveError,
 )
+from mpt_format.extras import check_torch
 from mpt_format.manifest import Manifest, parse_manifest
 from mpt_format.records import AliasRecord, MemberRecord, TensorRecord
 from mpt_format.strict_json import Json, parse_json
@@ -249,8 +250,10 @@ class Archive:
 
         Raises:
             TensorMismatchError: no key begins with the prefix, or torch lacks a dtype.
+            MissingExtraError: torch is not installed.
             CorruptArchiveError, MalformedDocumentError: the tensor header is damaged or contradicts the manifest.
         """
+        check_torch(f"reading tensors of {self.path}")
         from mpt_format import torch_views
 
         offset, starts = self.weights_layout
@@ -291,6 +294,7 @@ class Archive:
         Raises:
             As `read_tensors`, and MalformedDocumentError for the extra state.
         """
+        check_torch(f"reading tensors of {self.path}")
         from mpt_format.state_dict import make_state_dict
 
         return make_state_dict(self.manifest, self.read_tensors(device=device, dtype=dtype), self.extra_state)
@@ -308,6 +312,7 @@ class Archive:
             MalformedDocumentError: not a tensor header.
             TensorMismatchError: torch lacks a dtype.
         """
+        check_torch(f"reading tensors of {self.path}")
         from mpt_format import torch_views
 
         data = memoryview(bytearray(self.read_member(name)))
