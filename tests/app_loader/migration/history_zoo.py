@@ -180,9 +180,11 @@ class Zoo:
         code = StoredCode(next(e for e in self.store.entries() if e.version == version))
         torch.manual_seed(0)
         policy = code.architecture_class("steady")().make_policy(RULES)
+        assert policy.module is not None
         optimizer = torch.optim.Adam(policy.module.parameters(), lr=0.01)
         for _ in range(train_steps):
             output = policy.act(torch.randn(4, 3), {})
+            assert output.logits is not None and output.value is not None
             (output.logits.square().mean() + output.value.square().mean()).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -90,3 +90,11 @@ def test_a_draft_is_never_marked_as_reviewed(zoo: Any, trial: bool) -> None:
     draft = draft_revision(zoo.save("0.2.0"), code="0.3.1", store=zoo.store, trial=trial)
     assert not executed(draft.text).reviewed
     assert not any(isinstance(op, Choose) for op in draft.tensors) or not trial
+
+
+def test_a_draft_says_when_something_changed_that_no_key_shows(zoo: Any) -> None:
+    zoo.add("0.2.1", twist=".flip(-1)")
+    draft = draft_revision(zoo.save("0.2.0"), code="0.2.1", store=zoo.store)
+    assert draft.open_questions == 0
+    assert "NOT met" in draft.summary
+    assert "NOT met" in draft.text

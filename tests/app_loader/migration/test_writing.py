@@ -66,7 +66,7 @@ def test_the_optimizer_follows_its_parameters(zoo: Any) -> None:
     assert torch.equal(after["head.weight/exp_avg"][:3], before["head.net.weight/exp_avg"])
     assert not any(name.startswith("layers.0.") for name in after)
     assert isinstance(document, dict)
-    assert "layers.0.weight" in document["groups"][0]["parameters"]  # type: ignore[index,call-overload]
+    assert "layers.0.weight" in document["groups"][0]["parameters"]  # type: ignore[index,call-overload,operator]
 
 
 def test_a_migration_whose_proof_fails_is_not_written(zoo: Any) -> None:

@@ -9,6 +9,7 @@ rules.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,8 @@ class _Work:
             self._code_stages(chosen, old_rules)
         self.findings += judge_libraries(archive.manifest.environment)
         would_load, refusal, revisions = self._verdict(chosen)
+        if would_load and revisions:
+            self.findings = [_followed(finding) for finding in self.findings]
         record = archive.manifest.code
         return Diagnosis(
             archive=str(archive.path),
@@ -338,6 +341,13 @@ class _Work:
                     next_command="mpt load ARCHIVE --code trained" if silent else DRAFT,
                 )
             )
+
+
+def _followed(finding: Finding) -> Finding:
+    """Return a difference that the reviewed revisions carry over: it is told and no longer in the way."""
+    if finding.severity == "note" or finding.stage not in ("config", "keys", "dimensions", "modules"):
+        return finding
+    return replace(finding, severity="note", next_command="")
 
 
 def _modules(module: Any) -> Iterator[tuple[str, tuple[str, int | None]]]:

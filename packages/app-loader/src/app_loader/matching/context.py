@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from app_loader.matching._names import (
+    GENERIC,
     leaf_role,
     module_names,
     numbers,
@@ -87,7 +88,7 @@ def explain(pair: Pair, old: Features, new: Features) -> tuple[str, ...]:
     """Say what an accepted pair shares."""
     shared = sorted(word for word in old[pair.old] & new[pair.new] if not word.startswith(("unit=", "type:", "~")))
     inside = [word[3:] or "the root" for word in shared if word.startswith("in=")]
-    plain = [word for word in shared if not word.startswith(("in=", "type="))]
+    plain = [word for word in shared if not word.startswith(("in=", "type=")) and word not in GENERIC]
     said = [f"shares {', '.join(plain)}"] if plain else []
     if inside:
         said.append(f"both lie in {max(inside, key=len)}")
@@ -137,11 +138,12 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     same_type = not known_types or before.module_type == after.module_type
     if not same_type:
         akin = bool(words(before.module_type) & words(after.module_type))
-        if len(after.shape) < 2 and not akin and plain_leaf(pair.old) and plain_leaf(pair.new):
+        beside = bool(path) and path == pair.old.rpartition(".")[0]  # its module's matrix is matched already
+        if len(after.shape) < 2 and not akin and not beside and plain_leaf(pair.old) and plain_leaf(pair.new):
             return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
         if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
             return Verdict.UNDECIDED  # its shape does not show whether it was transposed
-        same_type = akin and same_unit
+        same_type = (akin or beside) and same_unit
     if _renumbered(state, pair):
         return Verdict.UNDECIDED
     about, wanted = subject(own_name(pair.old)), subject(own_name(pair.new))

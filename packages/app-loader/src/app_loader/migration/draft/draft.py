@@ -91,6 +91,7 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
             settled = _try(archive, architecture, rules, matches, old, new)
             matches = _with_trial(matches, settled)
         ops = tuple(_operations(matches, old, new, settled))
+        met = _meets_witness(archive, architecture, rules, matches, old, new) if trial else None
         record = archive.manifest.architecture
         config = list(judge_config(document, cls, record.config_sources if record else {}))
         text = format_revision(
@@ -102,9 +103,12 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
             tensors=ops,
             renames=renames,
             tried=settled,
+            met=met,
         )
     questions = sum(isinstance(op, Choose) for op in ops)
     said = f"{len(ops)} operation(s) on tensors, {questions} open question(s)"
+    if met is False:
+        said += "; the witness is NOT met, so something changed that no key and no shape shows"
     return Draft(text=text, tensors=ops, open_questions=questions, summary=said, matches=tuple(matches))
 
 
@@ -170,6 +174,24 @@ def _try(
     certain = _certain_tensors([m for m in matches if m.confidence == "auto"], old, new, tensors)
     open_new, open_old = open_sides(matches, old, new)
     return settle(architecture, rules, witness, certain, tensors, open_new, open_old)
+
+
+def _meets_witness(
+    archive: Archive,
+    architecture: PolicyArchitecture,
+    rules: GameRules,
+    matches: Sequence[Match],
+    old: Sequence[TensorInfo],
+    new: Sequence[TensorInfo],
+) -> bool | None:
+    """Return whether the drafted tensors do what was recorded; None when some are open or nothing was recorded."""
+    from app_loader.load import read_witness
+
+    witness = read_witness(archive)
+    if witness is None or any(match.confidence != "auto" for match in matches):
+        return None
+    tensors = _certain_tensors(matches, old, new, archive.read_tensors())
+    return settle(architecture, rules, witness, tensors, {}, [], []) is not None
 
 
 def _certain_tensors(

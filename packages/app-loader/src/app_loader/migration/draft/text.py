@@ -32,6 +32,7 @@ def format_revision(
     tensors: Sequence[TensorOp],
     renames: Sequence[AttributeRename],
     tried: Settled | None,
+    met: bool | None,
 ) -> str:
     """Return the file."""
     steps = _config_ops(config)
@@ -43,6 +44,9 @@ def format_revision(
         text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {rename.value:.80}\n"
     if tried is not None:
         text += f"# {tried.tried} assignments were tried against the witness, {tried.met} met it\n"
+    if met is False:
+        text += "# The witness is NOT met by these operations: something changed that no key and no shape shows\n"
+        text += "# (an order of inputs, a constant, a square matrix). Say it with a Function.\n"
     lines = [
         "REVISION = Revision(",
         f'    id="r_{kind}_{version.replace(".", "_")}",',
