@@ -46,11 +46,11 @@ def make_wheel(tmp_path_factory: pytest.TempPathFactory) -> MakeWheel:
         content[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
         for path, extra in (unpinned or {}).items():
             content[path] = extra.encode() if isinstance(extra, str) else extra
-        path = tmp_path_factory.mktemp("wheel") / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        wheel = tmp_path_factory.mktemp("wheel") / f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
             for member, data in content.items():
                 archive.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), data)
-        return path
+        return wheel
 
     return pack
 

@@ -32,7 +32,8 @@ def test_versions_of_every_spelling_live_side_by_side(make_wheel: MakeWheel, sto
     entries = [store.add([make_wheel("toy-zoo", text, {"toy_zoo.py": f"answer = {text!r}"})]) for text in SPELLINGS]
     assert len({entry.identifier for entry in entries}) == len(SPELLINGS)
     assert [entry.import_module("toy_zoo").answer for entry in entries] == SPELLINGS
-    assert [store.find("toy.zoo", text).version for text in SPELLINGS] == SPELLINGS
+    found = [store.find("toy.zoo", text) for text in SPELLINGS]
+    assert [entry.version for entry in found if entry is not None] == SPELLINGS
 
 
 def test_one_version_with_two_digests_gives_two_units(make_wheel: MakeWheel, store: Store) -> None:
@@ -80,7 +81,7 @@ def test_names_that_no_unit_can_have_are_left_alone() -> None:
 )
 def test_owned_names_follow_from_the_list_of_files(files: list[str], whole: set[str], partly: set[str]) -> None:
     owned = owned_names(files)
-    assert (owned.whole, owned.partly) == (whole, partly)
+    assert (set(owned.whole), set(owned.partly)) == (whole, partly)
 
 
 def test_a_namespace_package_is_half_owned_and_half_shared(

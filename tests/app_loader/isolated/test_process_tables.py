@@ -158,7 +158,7 @@ def test_a_data_pipes_name_means_the_version_upstream_or_the_caller(versions: Ad
         IterableWrapper([1]).toy_scaled()
 
     @functional_datapipe("toy_scaled")  # an ordinary registration finds the name free
-    class Plain(IterDataPipe):
+    class Plain(IterDataPipe[Any]):
         def __init__(self, source: Any) -> None:
             self.source = source
 

@@ -221,10 +221,10 @@ def fuse(rng: random.Random, tree: Node) -> Node:
             if len(parts) == len(names) and len(shapes) == 1 and parts[0].tensors:
                 whole = Node("Linear")
                 for leaf in parts[0].tensors:
-                    shapes = [part.tensors[leaf][0] for part in parts]
+                    lengths = [part.tensors[leaf][0] for part in parts]
                     sources = tuple(part.tensors[leaf][2][1] if part.tensors[leaf][2] else None for part in parts)
                     truth = ("cat", sources) if None not in sources else None
-                    whole.tensors[leaf] = ((sum(s[0] for s in shapes), *shapes[0][1:]), "parameter", truth)
+                    whole.tensors[leaf] = ((sum(s[0] for s in lengths), *lengths[0][1:]), "parameter", truth)
                 node.children = {
                     (label if name == names[0] else name): (whole if name == names[0] else child)
                     for name, child in node.children.items()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from app_loader.cli.zoo import zoo
-from app_loader.errors import IntegrityError, MptError, SourceRefusedError, VersionNotStoredError
+from app_loader.errors import IntegrityError, SourceRefusedError, VersionNotStoredError
 from app_loader.settings import Index, Settings
 from app_loader.sources import add_archive, add_requirement, add_wheels, find_wheels
 from app_loader.sources.wheelhouse import wheel_sha256
 from app_loader.store import Store
 from click.testing import CliRunner, Result
-from mpt_format import CodeRecord
+from mpt_format import CodeRecord, MptError
 from packaging.requirements import Requirement
 
 MakeWheel = Callable[..., Path]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from mpt_format.dtypes import BITS
 from mpt_format.payload import TensorPayload
-from mpt_format.strict_json import Json
 from mpt_format.replacing import replacing_file
+from mpt_format.strict_json import Json
 
 _PIECE = 8 << 20
 
