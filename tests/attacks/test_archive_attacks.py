@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpt_format import ArchiveNotFoundError, MptError, UnsupportedVersionError, open_archive
@@ -50,6 +51,14 @@ def test_hostile_archive_is_refused(name: str) -> None:
     with pytest.raises(error) as caught:
         check_all(make())
     assert str(caught.value).isprintable() or "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "yaml" in name])
+def test_hostile_yaml_is_refused_without_libyaml_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    make, error = ATTACKS[name]
+    with pytest.raises(error):
+        check_all(make())
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_inspecting_reads_a_few_kilobytes_by_range(server: RangeServer, data: by
         assert archive.architecture["kind"] == "x"
         assert archive.game_rules == {"a": 1}
         archive.verify("quick")
-    assert server.sent <= 3 * 65_536
+    assert server.sent <= 4 * 16_384
 
 
 def test_loading_streams_to_the_cache_once(

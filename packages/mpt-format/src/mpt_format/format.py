@@ -74,7 +74,7 @@ MAX_HEADER_BYTES: Final = 100_000_000  # section 7.3; the limit of the safetenso
 MAX_TEXT_NODES: Final = 4_000_000  # section 7.3: commas and colons in one JSON text
 MAX_CONTAINERS: Final = 1_000_000  # section 7.3: objects and arrays in one JSON text
 MAX_DEPTH: Final = 64  # section 7.3: nesting of JSON and YAML
-MAX_YAML_NODES: Final = 100_000  # section 7.3
+MAX_YAML_NODES: Final = 20_000  # section 7.3
 MAX_NAME_CHARACTERS: Final = 1024  # section 7.3: name of a tensor or module
 MAX_DIMENSIONS: Final = 64  # section 7.3
 

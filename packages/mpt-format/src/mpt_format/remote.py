@@ -21,7 +21,7 @@ from mpt_format.errors import (
     MissingExtraError,
 )
 
-_BLOCK_BYTES = 64 << 10
+_BLOCK_BYTES = 16 << 10
 _PIECE_BYTES = 8 << 20
 
 
@@ -39,8 +39,8 @@ def open_remote(url: str) -> RemoteSource:
     try:
         file_system, path = fsspec.core.url_to_fs(url)
         size = file_system.info(path).get("size")
-    except ImportError:
-        raise MissingExtraError("remote", f"reading {url}") from None
+    except ImportError as error:  # fsspec says which package the scheme needs
+        raise MissingExtraError("remote", f"reading {url} ({error})") from None
     except Exception as error:  # each file system has errors of its own
         raise _not_found(url, str(error) or type(error).__name__) from None
     if size is None:
