@@ -23,7 +23,7 @@ from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetN
 from ._opcodes import opcode_name
 from ._result import SEVERITIES, Finding, Severity
 from ._tensors import find_tensor, storage_record
-from ._torch_rules import find_numpy_dtype_class, find_refusal, load_rules, result_type
+from ._torch_rules import find_numpy_dtype_class, find_refusal, load_rules, result_type, torch_name
 from ._walk import Walk, walk_graph
 
 _BYTE_OPCODES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -277,7 +277,7 @@ class _Collector:
             judgement,
             node.offset,
             [*events, node, *changes],
-            sorted(set(_extra(node)) - self._allowed),
+            sorted({*_extra(node), *map(torch_name, events)} - self._allowed),
         )
 
     def _judge(self, node: Call) -> Judgement:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from ._judge import find_callee_name
 from ._machine import Event
 from ._nodes import Call, Global, Node
-from ._torch_rules import Rules, find_numpy_dtype_class, find_refusal, result_type
+from ._torch_rules import Rules, find_numpy_dtype_class, find_refusal, result_type, torch_name
 
 CONVERT_TO: dict[str, str] = {
     "datetime": "text: `value.isoformat()` with its zone, or the number `value.timestamp()`",
@@ -96,7 +96,7 @@ def needed_names(nodes: Iterable[Node]) -> list[str]:
     names: dict[str, None] = {}
     for node in nodes:
         if type(node) is Global:
-            names.setdefault(node.full_name)
+            names.setdefault(torch_name(node))
         elif type(node) is Call:
             name = find_callee_name(node.func)
             if name == "numpy.dtype":
@@ -110,6 +110,8 @@ def name_alias(name: str) -> str:
     """How a name is given to `add_safe_globals`: NumPy 1 module names need a pair with the alias that the file uses."""
     if name.startswith("numpy.core."):
         return f"(numpy._core.{name.removeprefix('numpy.core.')}, {name!r})"
+    if name.startswith("exceptions."):
+        return f"({name.removeprefix('exceptions.')}, {name!r})"
     return name.removeprefix("builtins.")
 
 

@@ -9,7 +9,7 @@ Source: `torch/_weights_only_unpickler.py` and `torch/serialization.py` of the v
 
 from __future__ import annotations
 
-__all__ = ["Refusal", "Rules", "find_refusal", "load_rules", "result_type"]
+__all__ = ["Refusal", "Rules", "find_refusal", "load_rules", "result_type", "torch_name"]
 
 import json
 from collections.abc import Set as AbstractSet
@@ -181,6 +181,11 @@ def find_refusal(
     return None
 
 
+def torch_name(node: Global) -> str:
+    """The name under which torch looks a global up: most versions do not translate Python 2's module `exceptions`."""
+    return node.spelled if node.spelled.startswith("exceptions.") else node.full_name
+
+
 def _judge_import(node: Global, rules: Rules, also_allowed: AbstractSet[str]) -> Refusal | None:
     name = node.full_name
     if node.module in rules.blocked_modules:
@@ -189,14 +194,13 @@ def _judge_import(node: Global, rules: Rules, also_allowed: AbstractSet[str]) ->
             reason=f"Trying to load unsupported GLOBAL {name} whose module {node.module} is blocked.",
             node=node,
         )
-    if name in also_allowed:
+    if torch_name(node) in also_allowed:
         return None
     if name.startswith(_DTENSOR) or name == "torch.distributed.device_mesh.DeviceMesh":
         return Refusal(
             offset=node.offset, reason="`torch.distributed.tensor` must be imported to load DTensors", node=node
         )
-    # torch does not translate the names of the Python 2 module `exceptions`
-    shown = node.spelled if node.spelled.startswith("exceptions.") else name.removeprefix("builtins.")
+    shown = torch_name(node).removeprefix("builtins.")
     return Refusal(
         offset=node.offset,
         reason=f"Unsupported global: GLOBAL {shown} was not an allowed global by default.",
@@ -208,7 +212,7 @@ def _judge_call(node: Call, rules: Rules, also_allowed: AbstractSet[str]) -> Ref
     func = node.func
     name = func.full_name if type(func) is Global else None
     known = rules.allowed.get(name) if name else None
-    if name is None or (known is None and name not in also_allowed):
+    if name is None or (known is None and torch_name(func) not in also_allowed):
         verb = "create new object for" if node.op == _NEWOBJ else "call reduce for unrecognized function"
         return Refusal(offset=node.offset, reason=f"Trying to {verb} {name or result_type(func)}", node=node)
     if known in ("dtype", "value", "storage") or (node.op == _NEWOBJ and known == "function"):
