@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from mpt_format import (
     CodeRecord,
     MalformedDocumentError,
     ModuleState,
+    MptError,
     StoredTensor,
     UnstorableStateError,
     open_archive,
@@ -217,3 +220,51 @@ def test_the_exact_yaml_text_is_kept(tmp_path: Path) -> None:
             "schema_version": 1,
             "config": {"rate": 1e-5, "names": ["a", "yes"]},
         }
+
+
+def test_many_writers_and_readers_of_one_path_see_whole_archives(tmp_path: Path) -> None:
+    path = tmp_path / "run.mpt"
+    write_archive(path, content(0, 100_000))
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            write_archive(path, content(number, 100_000))
+            with open_archive(path) as archive:
+                archive.verify("full")
+                assert len(set(archive.read_tensor_bytes("x"))) == 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(1, 5)))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.mpt"]
+
+
+def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "run.mpt", content()).path
+    (tmp_path / "bad.mpt").write_bytes(path.read_bytes()[:-1])
+    for is_enabled in (False, True):
+        (gc.enable if is_enabled else gc.disable)()
+        with open_archive(path) as archive:
+            archive.read_tensors()
+        with pytest.raises(MptError):
+            open_archive(tmp_path / "bad.mpt")
+        assert gc.isenabled() is is_enabled
+
+
+def test_a_saved_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    path = write_archive(tmp_path / "run.mpt", content()).path
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_file_system_without_nameless_files_is_written_to_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = write_archive(tmp_path / "run.mpt", content(1)).path
+    with open_archive(path) as archive:
+        archive.verify("full")
+    with pytest.raises(UnstorableStateError):
+        payload = BytesPayload(dtype="U8", shape=(4,), data=b"ab")
+        state = ModuleState(tensors={"x": StoredTensor(payload=payload, kind="buffer")})
+        write_archive(path, ArchiveContent(state=state))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.mpt"]
