@@ -12,7 +12,7 @@ from tools.release.build import build_wheel
 from tools.release.errors import BumpError, RehearsalError, ReleaseError, TreeError, UnknownPackageError
 from tools.release.git import commit_time, git
 from tools.release.packages import Package, get_package, parse_version
-from tools.release.release import Release, release, upload_command
+from tools.release.release import Release, check_bump, release, upload_command
 from tools.release.wheelhouse import read_wheelhouse
 
 
@@ -151,3 +151,20 @@ def test_version_is_written_into_its_line_alone(checkout: Path) -> None:
     path.write_text(before + '\n[tool.other]\nversion = "1.0.0"\n')
     with pytest.raises(ReleaseError):
         package.write_version(Version("3.2.1"))
+
+
+def test_tree_may_add_under_the_released_version_but_not_break(released: Path, tmp_path: Path) -> None:
+    package = get_package("mpt-format", released)
+
+    def judge(name: str) -> object:
+        (tmp_path / name).mkdir()
+        wheel = build_wheel(package.folder, tmp_path / name, epoch=1_700_000_000)
+        return check_bump(package, package.version, wheel, lambda _: None)
+
+    assert judge("same") == []
+    change(released, '__all__ = ["double"]', '__all__ = ["double", "half"]\n\n\ndef half() -> int:\n    return 1\n')
+    assert [str(c).split()[0] for c in judge("added")] == ["minor"]  # type: ignore[attr-defined]
+    change(released, "number: int", "value: int")
+    with pytest.raises(BumpError) as caught:
+        judge("broken")
+    assert caught.value.minimum == "2.0.0"

@@ -106,7 +106,8 @@ def release(package: Package, version: Version, *, dry_run: bool, say: Say, rehe
 def check_bump(package: Package, version: Version, wheel: Path, say: Say) -> Sequence[Change]:
     """Compare a wheel with the last release, which may have the same version, and check that it says what changed.
 
-    A version in the tree may stay the last released one only as long as nothing asks for more than a patch.
+    A version in the tree may stay the last released one until something breaks: what is merely added raises it at the
+    next release.
 
     Returns:
         What changed, the gravest first.
@@ -121,7 +122,8 @@ def check_bump(package: Package, version: Version, wheel: Path, say: Say) -> Seq
         return ()
     say(f"comparing with {package.name} {last.version}")
     changes = compare_wheels(package.name, last.path, wheel)
-    grave = [change for change in changes if change.bump > Bump.PATCH]
+    tolerated = Bump.MINOR if version == last.version else Bump.PATCH
+    grave = [change for change in changes if change.bump > tolerated]
     minimum = minimum_version(last.version, changes)
     # a pre-release says what its final version would say: 2.0.0rc1 announces 2.0.0
     if grave and Version(version.base_version) < minimum:
