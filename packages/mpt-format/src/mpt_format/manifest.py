@@ -194,6 +194,7 @@ def _code(entry: Fields) -> CodeRecord:
         distribution=entry.text("distribution"),
         version=entry.text("version"),
         wheel_sha256=entry.optional_digest("wheel_sha256"),
+        unit_sha256=entry.optional_digest("unit_sha256"),
         package=entry.optional_text("package"),
         package_sha256=entry.optional_digest("package_sha256"),
         repository=entry.optional_text("repository"),
@@ -289,6 +290,8 @@ def _view_problem(view: ViewRecord, target: TensorRecord) -> str | None:
         return f"has a dtype or offset that cannot be viewed: {view.dtype} at byte {view.offset_bytes}"
     if size is None:
         return "points at a tensor of no valid size"
+    if target.stride is not None:
+        return "shows part of a tensor that is laid out anew when it is read"
     if 0 in view.shape:
         return None
     last = sum((length - 1) * step for length, step in zip(view.shape, view.stride, strict=True))
