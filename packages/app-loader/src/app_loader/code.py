@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import metadata
@@ -33,6 +34,7 @@ class Code(Protocol):
         distribution: its name.
         version: its version text.
         wheel_sha256: digest of the wheel it came from, None when there was no wheel.
+        unit_sha256: digest of the wheel together with its private companions, None when it has none.
         mode: how it is imported.
         requires: its own requirements, as its metadata states them.
     """
@@ -48,6 +50,10 @@ class Code(Protocol):
     @property
     def wheel_sha256(self) -> str | None:
         """Digest of its wheel."""
+
+    @property
+    def unit_sha256(self) -> str | None:
+        """Digest of its wheel and private companions."""
 
     @property
     def mode(self) -> Mode:
@@ -95,6 +101,11 @@ class StoredCode:
         return self.entry.wheels[0].sha256
 
     @property
+    def unit_sha256(self) -> str | None:
+        """Digest of the entry's wheels together, None when the wheel stands alone."""
+        return self.entry.digest if len(self.entry.wheels) > 1 else None
+
+    @property
     def requires(self) -> tuple[str, ...]:
         """Its requirements."""
         return tuple(self.entry.requires)
@@ -104,7 +115,9 @@ class StoredCode:
         return self.entry.entry_points(ARCHITECTURES)
 
     def package_sha256(self, package: str) -> str | None:
-        """Return the digest of an unpacked package."""
+        """Return the digest of an unpacked package of the main wheel."""
+        if package not in self.entry.top_levels:
+            return None
         folder = self.entry.path / package
         return package_digest(folder) if folder.is_dir() else None
 
@@ -118,6 +131,7 @@ class InstalledCode:
     """A distribution of the running environment, imported in the ordinary way."""
 
     mode: Mode = "environment"
+    unit_sha256: str | None = None  # what is installed has no private companions
 
     def __init__(self, distribution: metadata.Distribution) -> None:
         self._distribution = distribution
@@ -149,11 +163,22 @@ class InstalledCode:
         return {point.name: point.value for point in self._distribution.entry_points.select(group=ARCHITECTURES)}
 
     def package_sha256(self, package: str) -> str | None:
-        """Return the digest of an installed package; finding its folder imports nothing."""
+        """Return the digest of one of the distribution's own packages; nothing is imported.
+
+        The name may come from an archive: finding a dotted one would import its parent, and the digest of a package
+        of somebody else's says nothing about this code.
+        """
+        if package not in self._top_levels():
+            return None
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             return None
         return package_digest(Path(next(iter(spec.submodule_search_locations))))
+
+    def _top_levels(self) -> set[str]:
+        """Return the names it makes importable: by its files, and by its kinds, as an editable install lists none."""
+        listed = {file.parts[0].partition(".")[0] for file in self._distribution.files or () if file.suffix == ".py"}
+        return listed | {re.split("[.:]", value, maxsplit=1)[0] for value in self.kinds().values()}
 
     def architecture_class(self, kind: str) -> type[PolicyArchitecture]:
         """Import the module that declares the kind."""

@@ -53,6 +53,7 @@ def record_code(cls: type[PolicyArchitecture]) -> RecordedCode:
             distribution=code.distribution,
             version=code.version,
             wheel_sha256=code.wheel_sha256,
+            unit_sha256=code.unit_sha256,
             package=package,
             package_sha256=code.package_sha256(package),
             repository=provenance.repository,

@@ -28,5 +28,5 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix not in _BYTECODE and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix not in _BYTECODE and "__pycache__" not in path.relative_to(folder).parts
     ]

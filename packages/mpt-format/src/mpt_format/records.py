@@ -22,6 +22,7 @@ class CodeRecord:
         distribution: name of the distribution, as in ``model-zoo``.
         version: its version text.
         wheel_sha256: digest of the wheel, hex; this pins the code, the version does not. None when it was no wheel.
+        unit_sha256: digest of the wheel together with its private companions, hex; None when it had none.
         package: the top-level package that holds the policy's class, as in ``model_zoo``.
         package_sha256: digest over the package's own files (paths and contents), hex: it pins code that was no wheel
             yet when the policy was saved, and recognises the same code in a wheel built later.
@@ -36,6 +37,7 @@ class CodeRecord:
     distribution: str
     version: str
     wheel_sha256: str | None = None
+    unit_sha256: str | None = None
     package: str | None = None
     package_sha256: str | None = None
     repository: str | None = None

@@ -1,7 +1,8 @@
 """From a manifest to a resolution. Nothing is imported, fetched or written here.
 
-`trained` accepts only code that is the trained code by digest: the wheel's sha256, or the digest of the package's files
-when the checkpoint was saved before its wheel was built. A version text alone never suffices.
+`trained` accepts only code that is the trained code by digest: the wheel's sha256 (with private companions, that of all
+of them together), or the digest of the package's files when the checkpoint was saved before its wheel was built. A
+version text alone never suffices.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
 
 
 def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
-    for entry in _entries(store, record.distribution):
+    # Saved without private companions, a checkpoint is served by the wheel that stands alone before any other unit.
+    for entry in sorted(_entries(store, record.distribution), key=lambda entry: len(entry.wheels)):
         yield _judge_identity("store", StoredCode(entry), record)
     installed = find_installed(record.distribution)
     if installed is None:
@@ -87,13 +89,28 @@ def _wheels(
 
 
 def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate:
+    if record.unit_sha256 is not None:
+        same = code.unit_sha256 == record.unit_sha256
+        fits = "its wheel and companions together have the pinned digest"
+        reason = fits if same else f"not the pinned unit: {_wanted(record)} was trained with private companions"
+        return _candidate(source, code, same, reason)
     if record.wheel_sha256 is not None and code.wheel_sha256 == record.wheel_sha256:
+        if source == "environment" and _was_edited(code, record):
+            reason = f"installed from the pinned wheel, but the files of {record.package} were changed since"
+            return _candidate(source, code, False, reason)
         return _candidate(source, code, True, "its wheel has the pinned sha256")
     if record.package is not None and record.package_sha256 is not None:
         if code.package_sha256(record.package) == record.package_sha256:
             return _candidate(source, code, True, f"the files of its package {record.package} have the pinned digest")
         return _candidate(source, code, False, f"other code: {_wanted(record)} was trained with")
     return _candidate(source, code, False, f"not the pinned wheel: {_wanted(record)} was trained with")
+
+
+def _was_edited(code: Code, record: CodeRecord) -> bool:
+    """Tell whether installed files differ from those of the wheel they came from; a store's cannot."""
+    if record.package is None or record.package_sha256 is None:
+        return False
+    return code.package_sha256(record.package) != record.package_sha256
 
 
 def _current(record: CodeRecord, store: Store) -> Iterator[Candidate]:
