@@ -1,0 +1,75 @@
+"""`mpt diagnose` and `mpt migrate`: exit codes, files, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from history_zoo import Zoo
+from mpt_format import open_archive
+from mpt_format.cli import mpt
+
+
+def run(zoo: Zoo, *arguments: Any) -> Result:
+    return CliRunner().invoke(mpt, [*map(str, arguments), "--store", str(zoo.store.path)])
+
+
+def test_diagnose_tells_by_its_exit_code_whether_it_would_load(zoo: Zoo) -> None:
+    path = zoo.save("0.1.0")
+    assert run(zoo, "diagnose", path, "--code", "0.3.0").exit_code == 0
+    assert run(zoo, "diagnose", path, "--code", "0.2.0").exit_code == 1
+
+
+@pytest.mark.parametrize("suffix", ["md", "html"])
+def test_diagnose_writes_a_report(zoo: Zoo, suffix: str) -> None:
+    target = zoo.folder / f"why.{suffix}"
+    result = run(zoo, "diagnose", zoo.save("0.1.0"), "--code", "0.2.0", "--report", target)
+    assert result.exit_code == 1
+    assert "inp.net.weight" in target.read_text()
+
+
+def test_diagnose_prints_json_with_every_finding(zoo: Zoo) -> None:
+    result = run(zoo, "diagnose", zoo.save("0.1.0"), "--code", "0.2.0", "--json")
+    assert {finding["stage"] for finding in json.loads(result.stdout)["findings"]} >= {"config", "keys"}
+
+
+def test_a_report_of_another_kind_is_a_usage_error(zoo: Zoo) -> None:
+    assert run(zoo, "diagnose", zoo.save("0.1.0"), "--report", "why.pdf").exit_code == 2
+
+
+def test_migrate_needs_no_verb_for_a_file(zoo: Zoo) -> None:
+    target = zoo.folder / "new.mpt"
+    result = run(zoo, "migrate", zoo.save("0.1.0"), "--to", "0.3.0", "-o", target, "--prove")
+    assert result.exit_code == 0
+    assert "logits" in result.stdout
+    with open_archive(target) as archive:
+        assert archive.manifest.migration["head"] == "r2_join"
+
+
+def test_migrating_many_tells_what_failed_by_its_exit_code(zoo: Zoo) -> None:
+    broken = zoo.folder / "broken.mpt"
+    broken.write_bytes(b"no archive")
+    result = run(
+        zoo, "migrate", "run", zoo.save("0.1.0"), broken, "--to", "0.3.0", "--into", zoo.folder / "into", "--json"
+    )
+    assert result.exit_code == 1
+    assert [item["status"] for item in json.loads(result.stdout)] == ["migrated", "failed"]
+
+
+def test_migrate_without_a_target_is_a_usage_error(zoo: Zoo) -> None:
+    assert run(zoo, "migrate", zoo.save("0.1.0")).exit_code == 2
+
+
+def test_draft_writes_a_file_that_is_python(zoo: Zoo) -> None:
+    zoo.add("0.3.1")
+    target = zoo.folder / "revision.py"
+    assert run(zoo, "migrate", "draft", zoo.save("0.1.0"), "--to", "0.3.1", "-o", target).exit_code == 0
+    compile(target.read_text(), str(target), "exec")
+
+
+def test_check_finds_the_zoos_own_revisions_in_order() -> None:
+    result = CliRunner().invoke(mpt, ["migrate", "check"])
+    assert result.exit_code == 0
+    assert result.stdout.index("r0001_name_towers") < result.stdout.index("r0008_group_norm")
