@@ -10,7 +10,15 @@ from app_loader.isolated._names import make_identifier, original_name
 from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
 from app_loader.isolated._tripwires import Effect, Effects, watched
 from app_loader.isolated._unit import Part, Unit
-from app_loader.isolated._units import announce_store, find_unit, is_imported, known_units, read_unit, register_unit
+from app_loader.isolated._units import (
+    announce_store,
+    find_known_unit,
+    find_unit,
+    is_imported,
+    known_units,
+    read_unit,
+    register_unit,
+)
 from app_loader.isolated._unload import StillAlive, UnloadReport, unload
 
 install()
@@ -25,6 +33,7 @@ __all__ = [
     "Unit",
     "UnloadReport",
     "announce_store",
+    "find_known_unit",
     "find_unit",
     "is_imported",
     "isolate_directory",

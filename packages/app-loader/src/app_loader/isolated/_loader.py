@@ -53,7 +53,7 @@ class IsolatedLoader(SourceFileLoader):
         source = self.get_data(path)
         self._check(path, source)
         code = self.source_to_code(source, path)
-        if cached is not None:
+        if cached is not None and not sys.dont_write_bytecode:
             _write_atomically(cached, header + marshal.dumps(code))
         return code
 
@@ -72,7 +72,7 @@ class IsolatedLoader(SourceFileLoader):
         return module
 
     def _cached(self, path: str) -> str | None:
-        if self.unit.bytecode is None or (sys.dont_write_bytecode and not self.unit.bytecode.is_dir()):
+        if self.unit.bytecode is None:
             return None
         folder = str(self.unit.folder)
         if not path.startswith(folder):

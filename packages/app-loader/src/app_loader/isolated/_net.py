@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from app_loader.isolated._targets import WHOLE
+from app_loader.isolated._targets import ATTRIBUTES, WHOLE
 from app_loader.isolated._unit import Unit
 
 
@@ -24,6 +24,11 @@ def make_import(unit: Unit) -> Callable[..., Any]:
     """Return the unit's `__import__`."""
     roots = unit.owned.roots
     shimmed = frozenset(name.partition(".")[0] for name in WHOLE)
+    redirected: dict[str, set[str]] = {}
+    for dotted in ATTRIBUTES:
+        parent, _, attribute = dotted.rpartition(".")
+        if not unit.owns(dotted):
+            redirected.setdefault(parent, set()).add(attribute)
 
     def __import__(
         name: str,
@@ -33,6 +38,11 @@ def make_import(unit: Unit) -> Callable[..., Any]:
         level: int = 0,
     ) -> Any:
         if level == 0:
+            if fromlist and name in redirected and not redirected[name].isdisjoint(fromlist):
+                shim = ATTRIBUTES[f"{name}.{next(iter(redirected[name]))}"]  # from torch import nn, ops
+                return importlib.import_module(unit.shim_name(shim))
+            if fromlist and name in ATTRIBUTES and not unit.owns(name):  # from torch.library import custom_op
+                return importlib.import_module(unit.shim_name(name))
             root = name.partition(".")[0]
             if root in roots or root in shimmed or name in unit.dynamic:
                 target = target_name(unit, name)

@@ -1,7 +1,8 @@
 """Rewriting a module when it is compiled, so that its own names mean its own version. Line numbers stay as they are.
 
-Import statements are rewritten because the compilers of torch follow them and ignore a patched `__import__`. Only three
-kinds of expression are touched, each because it turns a module's name into text or text into a module:
+Import statements inside functions are rewritten because the compilers of torch follow them and ignore a patched
+`__import__`; those at the top of a module may be left to the unit's `__import__` (see `_net`). Only three kinds of
+expression are touched, each because it turns a module's name into text or text into a module:
 
 - an attribute that is redirected (`sys.modules`, `torch.ops`, ...; see `_targets`);
 - text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`);
@@ -24,12 +25,16 @@ from app_loader.isolated._targets import ATTRIBUTES, WHOLE, WHOLE_ROOTS, helper_
 OWN = "__mpt_original_name__"
 ISOLATE = "__mpt_isolated_name__"
 
-_ATTRIBUTE_PARENTS = frozenset(name.rpartition(".")[0] for name in ATTRIBUTES)
-_NAME_TEXT = re.compile(
-    rb"__module__|__package__|__name__\s*(?:\.|==|!=|in\b|\[)|(?:==|!=)\s*__name__|\.__name__\.|module_name|modname|__qualname__"
+# What must stand in a source for the slow walk over its expressions to be worth it: plain texts, found fastest.
+_NAME_TEXTS = (
+    *(b"__module__", b"__package__", b"__name__ ==", b"__name__==", b"__name__ !=", b"__name__ in", b"== __name__"),
+    *(b"__name__.split(", b"__name__.partition(", b"__name__.startswith(", b"__name__.removeprefix("),
+    *(b"name.split(", b"name.partition(", b"name.startswith(", b"module='", b'module="', b"__name__.replace("),
 )
-_ATTRIBUTE_TEXT = re.compile(
-    rb"\bmodules\b|\blibrary\b|\bops\b|torch\.load|\bfunctional_datapipe\b|register_pytree_node|register_constant|register_dataclass|gymnasium\."
+_ATTRIBUTE_TEXTS = (
+    *(b"sys.modules", b"import sys as", b"torch.library", b"torch.ops", b"torch.load", b"import torch as"),
+    *(b"functional_datapipe", b"register_pytree_node", b"register_constant", b"register_dataclass", b"gymnasium."),
+    *(b"import gymnasium as",),
 )
 
 
@@ -46,26 +51,29 @@ class Rewriter:
         self._owned = owned
         self._shimmed = frozenset(name for name in WHOLE if not owned.owns(name))
         self._attributes = {name: shim for name, shim in ATTRIBUTES.items() if not owned.owns(name)}
-        roots = sorted(owned.roots | WHOLE_ROOTS | {parent.partition(".")[0] for parent in _ATTRIBUTE_PARENTS})
-        self._import_text = re.compile(
-            rb"\b(?:import|from)\b[^\n]*\b(?:" + b"|".join(re.escape(root.encode()) for root in roots) + rb")\b"
+        roots = b"|".join(re.escape(root.encode()) for root in sorted(owned.roots | WHOLE_ROOTS))
+        start = rb"(?:\n[ \t]+|[:;][ \t]*)"  # not at the top: indented, or after a colon on the same line
+        self._inner_import = re.compile(
+            start + rb"(?:from[ \t]+(?:" + roots + rb"|torch\.library)\b|import[ \t][^\n]*\b(?:" + roots + rb")\b)"
         )
 
     def rewrite(self, source: bytes, filename: str) -> ast.Module | None:
         """Return the rewritten module, or None where the source can be compiled as it is.
 
+        It can where every import of an own name stands at the top: those run once, through the unit's `__import__`,
+        and no compiler of torch ever sees them. Parsing into Python objects takes several times as long as compiling.
+
         Raises:
             SyntaxError: as the compiler would.
         """
-        has_imports = self._import_text.search(source) is not None
-        has_names = _NAME_TEXT.search(source) is not None
-        has_attributes = has_imports and _ATTRIBUTE_TEXT.search(source) is not None
-        if not has_imports and not has_names:
+        names = any(text in source for text in _NAME_TEXTS)
+        attributes = any(text in source for text in _ATTRIBUTE_TEXTS)
+        if not names and not attributes and self._inner_import.search(source) is None:
             return None
         tree = cast(ast.Module, compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True))
-        bindings = self._rewrite_imports(tree) if has_imports else {}
-        if has_names or has_attributes:
-            _Expressions(self._attributes, bindings, self._owned, names=has_names).visit(tree)
+        bindings = self._rewrite_imports(tree)
+        if names or attributes:
+            _Expressions(self._attributes, bindings, self._owned, names=names).visit(tree)
         return tree
 
     def _rewrite_imports(self, tree: ast.Module) -> dict[str, str]:

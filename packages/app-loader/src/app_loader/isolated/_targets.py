@@ -45,11 +45,10 @@ ATTRIBUTES: dict[str, str] = {
     "gymnasium.envs.registration.register": "gymnasium.envs.registration",
     "gymnasium.envs.registration.make": "gymnasium.envs.registration",
     "gymnasium.envs.registration.spec": "gymnasium.envs.registration",
-    "gymnasium.envs.register": "gymnasium.envs.registration",
 }
 """Attributes replaced one by one, each with the shim that defines it."""
 
-REWRITER_VERSION = 1
+REWRITER_VERSION = 2
 """Part of the bytecode's key: raise it with every change of what the rewriter or these tables produce."""
 
 

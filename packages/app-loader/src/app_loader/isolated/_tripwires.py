@@ -103,7 +103,7 @@ def _probes() -> list[_Probe]:
         _Probe(what="sys.excepthook", read=lambda: sys.excepthook, restore=lambda was: setattr(sys, "excepthook", was)),
     ]
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None and hasattr(numpy, "random"):
+    if numpy is not None and "numpy.random" in sys.modules:  # numpy imports it when it is first asked for
         probes += [
             _Probe(
                 what="random state of numpy",

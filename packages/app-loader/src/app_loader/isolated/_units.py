@@ -107,6 +107,11 @@ def forget_unit(identifier: str) -> Unit | None:
         return _units.pop(identifier, None)
 
 
+def find_known_unit(identifier: str) -> Unit | None:
+    """Return a unit of this process by identifier, or None; the disk is not read."""
+    return _units.get(identifier)
+
+
 def known_units() -> list[Unit]:
     """Return the units of this process."""
     with _lock:

@@ -13,7 +13,17 @@ from types import ModuleType
 from typing import Any
 
 from app_loader.errors import LoaderError, NativeCodeError, SharedLibraryError
-from app_loader.isolated import Effect, Effects, Unit, announce_store, is_imported, read_unit, register_unit, watched
+from app_loader.isolated import (
+    Effect,
+    Effects,
+    Unit,
+    announce_store,
+    find_known_unit,
+    is_imported,
+    read_unit,
+    register_unit,
+    watched,
+)
 from app_loader.store.scan import ScanReport
 from app_loader.store.shared import SharedLibrary, judge_shared_libraries
 
@@ -112,6 +122,9 @@ class Entry:
         Raises:
             IsolationError: another unit of this process has the same name and another digest.
         """
+        known = find_known_unit(self.identifier)
+        if known is not None and known.digest == self.digest:
+            return known
         announce_store(self.folder.parent.parent)
         return register_unit(read_unit(self.folder))
 

@@ -44,7 +44,7 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = (Path(path) if path is not None else default_store_path()).absolute()
+        self.path = (Path(path) if path is not None else default_store_path()).expanduser().absolute()
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
