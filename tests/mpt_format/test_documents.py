@@ -59,7 +59,8 @@ def test_yaml_that_is_accepted_means_what_safe_load_thinks(text: str) -> None:
         ours = parse_yaml(text.encode(), subject="x")
     except MalformedDocumentError:
         return
-    assert repr(ours) == repr(yaml.safe_load(text))
+    # with the scanner that we use: libyaml and PyYAML's own disagree about oddities such as an empty block scalar `>#`
+    assert repr(ours) == repr(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 @pytest.mark.parametrize(
