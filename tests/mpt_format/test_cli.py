@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 from mpt_format import ArchiveContent, open_archive, write_archive
-from mpt_format.cli import mpt
+from mpt_format.cli import group, mpt
 from mpt_format.cli.verbs import BUILT_IN, joined_verbs, load_verb
 
 from tests.goldens.make_format_1 import everything, minimal
@@ -184,6 +185,17 @@ def test_names_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
         assert "\x1b" not in done.output
         assert "\u202e" not in done.output
         assert "\x07" not in done.output
+
+
+def test_path_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Path) -> None:
+    @click.command("touch")
+    def touch() -> None:
+        (tmp_path / "nowhere" / "page.html").write_text("", "utf-8")
+
+    with mock.patch.object(group, "load_verb", return_value=touch):
+        done = run("touch")
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1
+    assert str(tmp_path / "nowhere" / "page.html") in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["inspect", GOLDEN], ["verify", "--quick", GOLDEN], ["verify", GOLDEN]])

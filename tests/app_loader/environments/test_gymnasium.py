@@ -9,8 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from app_loader.environments.errors import UnsupportedSpaceError
+from app_loader.environments.errors import UnknownEnvironmentError, UnsupportedSpaceError
 from app_loader.environments.gymnasium import GymnasiumAdapter, batch_observations, rules_from_env
+from app_loader.environments.named import make_environment
 from gymnasium import spaces
 from policy_interface import (
     ContinuousActions,
@@ -152,3 +153,10 @@ def test_environment_s_own_rules_are_taken_and_tokens_stay_as_they_are() -> None
     given = adapter.to_observation(tokens)
     assert isinstance(given, torch.Tensor)
     assert (given.dtype, given.tolist()) == (torch.uint8, tokens.tolist())
+
+
+def test_mistyped_environment_is_refused_with_one_guess() -> None:
+    with pytest.raises(UnknownEnvironmentError) as caught:
+        make_environment("CartPol-v1")
+    assert "CartPole-v1" in caught.value.near
+    assert str(caught.value).count("id you mean") == 1

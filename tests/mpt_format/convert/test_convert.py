@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mpt_format import ConversionError, convert_checkpoint, open_archive
+from mpt_format import ArchiveWriteError, ConversionError, convert_checkpoint, open_archive
 from mpt_format.convert import KeyMap, parse_key_map
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -227,6 +227,13 @@ def test_objects_become_fields_or_are_dropped_when_asked(tmp_path: Path) -> None
     }
     dropped = convert_checkpoint(source, tmp_path / "dropped.mpt", drop=["root['metrics']"])
     assert any(loss.path == "root['metrics']" for loss in dropped.losses)
+
+
+def test_output_that_cannot_be_written_is_not_laid_on_the_source(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "source.pt")
+    with pytest.raises(ArchiveWriteError) as caught:
+        convert_checkpoint(tmp_path / "source.pt", tmp_path / "nowhere" / "run.mpt")
+    assert caught.value.path == str(tmp_path / "nowhere" / "run.mpt")
 
 
 def test_dropping_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:

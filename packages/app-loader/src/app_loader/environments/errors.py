@@ -47,5 +47,7 @@ class UnknownEnvironmentError(LoaderError):
         self.name = name
         self.near = near
         self.reason = reason
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"there is no environment {name!r}: {reason}.{meant}")
+        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        # the library guesses as well, at times another name: one guess is enough
+        said = reason.partition(" Did you mean")[0].rstrip(".") if near else reason.rstrip(".")
+        super().__init__(f"there is no environment {name!r}: {said}{meant}")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mpt_format.errors import AuditError, escape_text
+from mpt_format.errors import AuditError, MptError, escape_text
 
 from ._containers import Container, open_container
 from ._findings import collect_findings
@@ -75,6 +75,8 @@ def open_file(name: str) -> Iterator[Buffer]:
         finally:
             with suppress(BufferError):  # views of large byte strings keep the mapping until they go
                 data.close()
+    except MptError:
+        raise  # from within the block, as of an output that cannot be written: not of this file
     except OSError as error:
         raise AuditError(f"{escape_text(name)} cannot be audited: {error.strerror or error}") from error
     finally:

@@ -157,7 +157,8 @@ def _print(done: Conversion) -> None:
         f"state dict: {escape_text(done.state_path)}; source: {done.source_verdict}; output: {done.audit.verdict}"
     )
     if done.losses:
-        click.echo(f"{len(done.losses)} things are said differently, or no longer:")
+        subject = "1 thing is" if len(done.losses) == 1 else f"{len(done.losses)} things are"
+        click.echo(f"{subject} said differently, or no longer:")
         for loss in done.losses[:_SHOWN]:
             click.echo(f"  {escape_text(loss.path)}: {escape_text(loss.was)} -> {escape_text(loss.became)}")
         if len(done.losses) > _SHOWN:

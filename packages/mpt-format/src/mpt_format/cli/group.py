@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 findings or refused, 2 usage.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -50,11 +51,18 @@ class VerbGroup(click.Group):
             formatter.write_dl(sorted(rows))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; our own errors become a message and exit code 1."""
+        """Run the verb; our own errors, and a path that cannot be used, become a message and exit code 1."""
         try:
             return super().invoke(ctx)
         except MptError as error:
             show_error(error)
+            ctx.exit(1)
+        except OSError as error:
+            # without a path it is no wrong argument: a closed pipe, which click ends quietly, or a defect of ours
+            if error.filename is None:
+                raise
+            reason = error.strerror or type(error).__name__
+            click.echo(f"mpt: {escape_text(os.fsdecode(error.filename))}: {reason}; choose another path", err=True)
             ctx.exit(1)
 
 
