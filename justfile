@@ -69,3 +69,11 @@ wheelhouse:
 # a changelog fragment: just fragment model-zoo seed-slots feature "Seed slots may be pruned."
 fragment package topic kind text:
     {{ run }} towncrier create --config packages/{{ package }}/towncrier.toml --content "{{ text }}" {{ topic }}.{{ kind }}.md
+
+# compare the audit's verdicts with another torch, as in: just audit-agreement 2.9.1
+audit-agreement torch:
+    uv run --no-project --with torch=={{ torch }} --with numpy --with-editable packages/mpt-format python -W ignore -m tests.mpt_format.audit.agreement
+
+# fuzz the audit for some seconds, as in: just audit-fuzz pickle 900 (or: file)
+audit-fuzz target seconds:
+    PYTHONPATH=packages/mpt-format/src:. uv run --no-project --with atheris --with pyyaml --with click --with rich --with jinja2 python tests/attacks/audit/fuzz_audit.py {{ target }} {{ seconds }}
