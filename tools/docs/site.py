@@ -100,6 +100,8 @@ def make_navigation(pages: Iterable[str]) -> list[Any]:
 def _belongs(page: str, title: str) -> bool:
     if "/" in page:
         return False
+    if "comparison" in page:
+        return title == "Benchmarks"
     if page in HOW_TO or page in REFERENCE:
         return title == ("How-to guides" if page in HOW_TO else "Reference")
     return title == "Explanation"
