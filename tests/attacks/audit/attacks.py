@@ -104,10 +104,19 @@ UNKNOWN = ["vendor.tools.helper", "some_package.module.load_plugin", "my_project
 """Functions that nobody knows: never ok, and at least suspicious when called."""
 
 
-def _tensor(body: bytes = b"") -> bytes:
+def _tensor(body: bytes = b"", shape: int = 1) -> bytes:
     storage = b"(" + text("storage") + glob("torch", "FloatStorage") + text("0") + text("cpu") + b"K\x01tQ"
     hooks = body or glob("collections", "OrderedDict") + b")R"
-    return glob("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + b"K\x00K\x01\x85K\x01\x85\x89" + hooks + b"tR"
+    return (
+        glob("torch._utils", "_rebuild_tensor_v2")
+        + b"("
+        + storage
+        + b"K\x00K"
+        + bytes([shape])
+        + b"\x85K\x01\x85\x89"
+        + hooks
+        + b"tR"
+    )
 
 
 def running_streams() -> Iterator[tuple[str, bytes]]:
@@ -330,6 +339,7 @@ def broken_tensors() -> Iterator[tuple[str, bytes]]:
     yield "beyond the file", _safe_of({"a": {**entry, "data_offsets": [0, 400]}}, 4)
     yield "negative", _safe_of({"a": {**entry, "data_offsets": [-4, 0]}}, 4)
     yield "header longer than the file", struct.pack("<Q", 5000) + b'{"a": 1}' + bytes(600)
+    yield "tensor larger than its storage", torch_zip(p2(_tensor(shape=9)), **{"archive/data/0": bytes(4)})
     yield "record missing", torch_zip(p2(_tensor()))
     yield "record too short", torch_zip(p2(_tensor()), **{"archive/data/0": b"ab"})
 

@@ -156,6 +156,8 @@ class _Collector:
         container = self._container
         if not candidate.root or container.kind not in ("torch-zip", "legacy"):
             return
+        for call in candidate.get_summary(container.storage_fields).beyond[:20]:
+            self._malformed_storage(candidate, call.offset, "a tensor reaches behind the end of its storage")
         packed: set[str] | None = None
         for key, event in candidate.get_summary(container.storage_fields).storages.items():
             place = container.storages.get(key)

@@ -519,11 +519,16 @@ _LINES = frozenset(b"FILSVPpg")
 """Opcodes whose argument is a line of text; V is UNICODE."""
 
 
+_UNHASHABLE = frozenset({list, DictNode, ByteArray})
+
+
 def _set_items(target: Node, items: list[Node], offset: int, log: list[Event]) -> None:
     if len(items) % 2:
         raise _Malformed("a dict has a key without a value")
     kind = type(target)
     if kind is DictNode:
+        if not _UNHASHABLE.isdisjoint(map(type, items[::2])):
+            raise _Malformed("a dict key is a list or a dict")  # every unpickler stops here
         target.extend(items)
         return
     log.append((offset, SETITEM, target))

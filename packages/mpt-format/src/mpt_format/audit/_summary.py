@@ -37,6 +37,8 @@ class Summary:
     calls: int = 0
     persistent: int = 0
     storages: dict[str, Persistent] = field(default_factory=dict)
+    beyond: list[Call] = field(default_factory=list)
+    """Dense tensors that reach behind the end of their storage: torch refuses to build them."""
 
 
 @cache
@@ -72,6 +74,8 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                 or type(event.args) is not tuple
             ):
                 suspect(event)
+            elif func.full_name == "torch._utils._rebuild_tensor_v2" and _reaches_beyond(event.args):
+                summary.beyond.append(event)
         elif kind is Persistent:
             persistent += 1
             pid = event.pid
@@ -104,6 +108,25 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     summary.calls = calls
     summary.persistent = persistent
     return summary
+
+
+def _reaches_beyond(args: tuple[Node, ...]) -> bool:
+    """Whether offset, shape and stride of a dense tensor lead behind the end of its storage."""
+    if len(args) < 4 or type(args[0]) is not Persistent:
+        return False
+    storage, last, shape, stride = args[:4]
+    pid = storage.pid
+    if type(pid) is not tuple or len(pid) < 5 or type(shape) is not tuple or type(stride) is not tuple:
+        return False
+    length = pid[5][2] if len(pid) == 6 and type(pid[5]) is tuple and len(pid[5]) == 3 else pid[4]
+    try:
+        for size, step in zip(shape, stride, strict=False):
+            if size == 0:
+                return False
+            last += (size - 1) * step
+        return bool(last >= length)
+    except TypeError:
+        return True
 
 
 def _is_ordered_dict(node: Node) -> bool:

@@ -63,6 +63,9 @@ def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules
         summary = candidate.get_summary(container.storage_fields)
         storages = container.storages.keys() if container.kind == "torch-zip" else None
         refusal = find_refusal(summary.suspects, rules, storages=storages, storage_fields=container.storage_fields)
+        beyond = summary.beyond[0] if summary.beyond else None
+        if beyond is not None and (refusal is None or beyond.offset < refusal.offset):
+            return TorchAnswer(loads=False, reason="a tensor reaches behind the end of its storage")
         missing = None if storages is None else _find_missing(summary, storages)
         if missing is not None and (refusal is None or missing.offset < refusal.offset):
             return TorchAnswer(loads=False, reason=f"the record data/{missing.pid[2][:40]} is not in the file")
