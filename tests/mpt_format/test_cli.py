@@ -187,6 +187,14 @@ def test_names_from_a_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
         assert "\x07" not in done.output
 
 
+@pytest.mark.parametrize(("option", "text"), [("--config", "hidden: [64\n"), ("--rules", '{"features": [}')])
+def test_convert_tells_a_broken_document_by_its_option(tmp_path: Path, option: str, text: str) -> None:
+    (tmp_path / "typed").write_text(text)
+    done = run("convert", GOLDEN, "-o", tmp_path / "out.mpt", "--kind", "any", option, tmp_path / "typed")
+    assert done.exit_code == 1
+    assert f"{option} {tmp_path / 'typed'}: " in done.stderr and "archive" not in done.stderr
+
+
 def test_path_that_cannot_be_used_is_named_without_a_traceback(tmp_path: Path) -> None:
     @click.command("touch")
     def touch() -> None:

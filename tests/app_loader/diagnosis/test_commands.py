@@ -39,6 +39,13 @@ def test_a_report_of_another_kind_is_a_usage_error(zoo: Zoo) -> None:
     assert run(zoo, "diagnose", zoo.save("0.1.0"), "--report", "why.pdf").exit_code == 2
 
 
+def test_rules_that_are_no_json_are_a_usage_error(zoo: Zoo) -> None:
+    (zoo.folder / "rules.json").write_text('{"features": [}')
+    done = run(zoo, "diagnose", str(zoo.save("0.1.0")), "--rules", str(zoo.folder / "rules.json"))
+    assert done.exit_code == 2
+    assert "rules.json" in done.stderr
+
+
 def test_migrate_needs_no_verb_for_a_file(zoo: Zoo) -> None:
     target = zoo.folder / "new.mpt"
     result = run(zoo, "migrate", zoo.save("0.1.0"), "--to", "0.3.0", "-o", target, "--prove")

@@ -9,6 +9,7 @@ import pytest
 from app_loader import load_policy
 from app_loader.diagnosis import Diagnosis, Finding, diagnose
 from app_loader.diagnosis.explain import Sizes
+from app_loader.diagnosis.finding import STAGES
 from app_loader.diagnosis.html import to_html
 from app_loader.diagnosis.text import to_markdown, to_text
 from app_loader.errors import LoaderError
@@ -114,6 +115,8 @@ def test_a_damaged_file_is_a_finding_and_not_an_exception(zoo: Any) -> None:
     found = diagnose(path, store=zoo.store)
     assert not found.would_load
     assert found.findings[0].stage == "format"
+    assert {stage for stage, _ in found.skipped} == set(STAGES) - {"format"}
+    assert all("\n" not in finding.message for finding in found.findings)
 
 
 @pytest.mark.parametrize("render", [to_text, to_markdown, to_html], ids=lambda f: f.__name__)

@@ -35,14 +35,17 @@ def diagnose(
 
     Exit code 0: it would load. 1: it would not.
     """
-    from policy_interface import GameRules
+    from policy_interface import GameRules, InvalidConfigError
 
     from app_loader.diagnosis import diagnose as look
     from app_loader.diagnosis.text import to_markdown, to_text
 
     if report is not None and report.suffix not in (".md", ".html"):
         raise click.UsageError("--report takes a file that ends in .md or .html")
-    today = None if rules is None else GameRules.from_json(rules.read_text(encoding="utf-8"))
+    try:
+        today = None if rules is None else GameRules.from_json(rules.read_text(encoding="utf-8"))
+    except (InvalidConfigError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{rules}: {error}", param_hint="--rules") from None
     diagnosis = look(path, code=code, rules=today, store=store, behaviour=behaviour)
     if report is not None:
         from app_loader.diagnosis.html import to_html

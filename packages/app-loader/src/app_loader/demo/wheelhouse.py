@@ -21,7 +21,7 @@ def find_old_wheel(folder: Path | None) -> Path:
         wheels = sorted(place.glob(f"model_zoo-{OLD_VERSION}-*.whl"))
         if wheels:
             return wheels[0]
-    raise _absent(", ".join(map(str, places)) or "any wheelhouse of mpt.toml")
+    raise _absent(", ".join(map(str, places)) or "nor in a wheelhouse: no mpt.toml names one")
 
 
 def _absent(place: str) -> ResolutionError:

@@ -21,7 +21,7 @@ from app_loader.build import build_on_meta
 from app_loader.code import Code
 from app_loader.diagnosis.config_stage import assumed_document, judge_config
 from app_loader.diagnosis.explain import Sizes
-from app_loader.diagnosis.finding import Finding
+from app_loader.diagnosis.finding import STAGES, Finding
 from app_loader.diagnosis.keys_stage import DRAFT, judge_dimensions, judge_keys, judge_modules
 from app_loader.diagnosis.libraries_stage import judge_libraries
 from app_loader.diagnosis.report import Diagnosis
@@ -69,13 +69,6 @@ def diagnose(
 
 
 def _unreadable(path: str, code: str, error: MptError) -> Diagnosis:
-    finding = Finding(
-        stage="format",
-        severity="error",
-        subject=path,
-        message=f"the archive cannot be read: {error}",
-        next_command=f"mpt verify {path}",
-    )
     return Diagnosis(
         archive=path,
         written_by="unknown",
@@ -83,12 +76,24 @@ def _unreadable(path: str, code: str, error: MptError) -> Diagnosis:
         would_load=False,
         refusal=str(error),
         revisions=(),
-        findings=(finding,),
-        skipped=tuple((stage, "the archive cannot be read") for stage in ("rules", "config", "keys", "behaviour")),
+        findings=tuple(_format_findings(path, error)),
+        skipped=tuple((stage, "the archive cannot be read") for stage in STAGES if stage != "format"),
         old=(),
         new=(),
         matches=(),
     )
+
+
+def _format_findings(path: str, error: MptError) -> Iterator[Finding]:
+    """Give every problem of an archive that was refused, each where it lies."""
+    for problem in getattr(error, "problems", ()) or (str(error),):
+        yield Finding(
+            stage="format",
+            severity="error",
+            subject=str(getattr(problem, "where", path)),
+            message=str(getattr(problem, "message", problem)),
+            next_command=f"mpt verify {path}",
+        )
 
 
 class _Work:
@@ -150,17 +155,7 @@ class _Work:
         try:
             self.archive.verify("quick")
         except MptError as error:
-            problems = getattr(error, "problems", ()) or (str(error),)
-            for problem in problems:
-                self.findings.append(
-                    Finding(
-                        stage="format",
-                        severity="error",
-                        subject=str(getattr(problem, "where", self.archive.path)),
-                        message=str(getattr(problem, "message", problem)),
-                        next_command=f"mpt verify {self.archive.path}",
-                    )
-                )
+            self.findings += _format_findings(str(self.archive.path), error)
 
     def _old_rules(self) -> GameRules | None:
         try:

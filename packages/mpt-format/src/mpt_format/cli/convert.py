@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mpt_format.cli.output import print_json, size_text
-from mpt_format.errors import ConversionError, escape_text
+from mpt_format.errors import ConversionError, MalformedDocumentError, escape_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mpt_format.convert import Conversion, KeyMap
     from mpt_format.records import CodeRecord
 
@@ -90,7 +92,7 @@ def _read_architecture(kind: str | None, schema_version: int | None, config: str
 
     document: Any = {}
     if config is not None:
-        document = parse_yaml(Path(config).read_bytes(), subject=config)
+        document = _parse(parse_yaml, config, "--config")
         if not isinstance(document, dict):
             raise ConversionError(f"{escape_text(config)}: expected a mapping")
     if "config" not in document or not isinstance(document["config"], dict):
@@ -107,12 +109,21 @@ def _read_architecture(kind: str | None, schema_version: int | None, config: str
     return {"kind": document["kind"], "schema_version": document["schema_version"], "config": document["config"]}
 
 
+def _parse(parse: Callable[..., Any], path: str, option: str) -> Any:
+    """Read a document that the user wrote: what is wrong with it is told of the option, not of an archive."""
+    try:
+        return parse(Path(path).read_bytes(), subject=path)
+    except MalformedDocumentError as error:
+        reasons = "; ".join(problem.message for problem in error.problems)
+        raise ConversionError(f"{option} {escape_text(path)}: {reasons}") from None
+
+
 def _read_rules(path: str | None) -> dict[str, Any] | None:
     if path is None:
         return None
     from mpt_format.strict_json import parse_json
 
-    document = parse_json(Path(path).read_bytes(), subject=path)
+    document = _parse(parse_json, path, "--rules")
     if not isinstance(document, dict):
         raise ConversionError(f"{escape_text(path)}: expected a JSON object")
     return document
