@@ -209,3 +209,10 @@ def op(x: torch.Tensor) -> torch.Tensor: ...
     assert [each.line for each in scan.changes] == [4, 5]
     assert scan.unreadable == ("toy_zoo/bad.py",)
     assert json.loads((entry.folder / "entry.json").read_text())["scan"] == json.loads(json.dumps(scan.to_document()))
+
+
+def test_a_leading_tilde_means_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MPT_STORE", "~/wheels")
+    assert Store().path == tmp_path / "wheels"
+    assert Store("~/other").path == tmp_path / "other"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mpt_format import Archive, open_archive
 from policy_interface import GameRules, InvalidConfigError, Policy
@@ -55,6 +55,7 @@ def load_policy(
         A generic `Policy` in evaluation mode that delegates to the one the code made.
 
     Raises:
+        ValueError: `verify` is none of its values: a typing error must not mean that less is checked.
         ArchiveError: the archive is missing, damaged, hostile or malformed; nothing was executed.
         UnsupportedVersionError: the archive needs a newer reader.
         ResolutionError: no code may be used; every candidate is named with its reason.
@@ -66,6 +67,8 @@ def load_policy(
         MigrationError: the revisions between the checkpoint and this code cannot be followed; the reason is named.
         RulesMismatchError: `rules` differ by more than a renumbering or rescaling.
     """
+    if verify is not None and verify not in get_args(Verify):
+        raise ValueError(f"verify is {verify!r}, expected one of {', '.join(get_args(Verify))}, or None")
     opened_store = store if isinstance(store, Store) else Store(store)
     with open_archive(path) as archive:
         archive.verify("full" if verify in ("full", "witness") else "structure")

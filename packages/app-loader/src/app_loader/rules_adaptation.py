@@ -1,10 +1,8 @@
 """Play today's game with a policy of an older one: by name, when features and actions were only renumbered or rescaled.
 
 A rescaling is the policy's own matter: it divides by the scale that its rules state, so it is built again, with the
-same weights, for its
-old rules with today's scales. A renumbering is translated outside: observations are put into the old order, actions
-and logits into
-today's. Anything else is refused with a table by name. Weights never change.
+same weights, for its old rules with today's scales. A renumbering is translated outside: observations are put into the
+old order, actions and logits into today's. Anything else is refused with a table by name. Weights never change.
 """
 
 from __future__ import annotations
@@ -48,6 +46,8 @@ def adapt_by_name(policy: Policy, rules: GameRules) -> Policy:
         RulesMismatchError: something was added, removed or changed: the table is in the error.
         BuildError: the policy cannot be built for other scales.
     """
+    if isinstance(policy, RenumberedPolicy):
+        policy = policy.unwrap()  # from what its weights were made for, never a translation of a translation
     comparison = policy.rules.compare(rules)
     if not comparison.adaptable:
         raise RulesMismatchError(comparison)
@@ -118,12 +118,17 @@ class RenumberedPolicy(Policy):
     ) -> PolicyOutput:
         """Translate, act, and translate back."""
         asked = None if action is None else self._actions.to_old(action)
-        seen = self._translate(observation)
+        seen = self.to_old(observation)
         output = self._policy.act(seen, state, action=asked, deterministic=deterministic, generator=generator)
         logits = None if output.logits is None else self._actions.logits_to_new(output.logits)
         return output._replace(action=self._actions.to_new(output.action), logits=logits)
 
-    def _translate(self, observation: Observation) -> Observation:
+    def unwrap(self) -> Policy:
+        """Return the policy under the rules that it was made for."""
+        return self._policy
+
+    def to_old(self, observation: Observation) -> Observation:
+        """Return an observation of today's rules as the policy reads it; any number of leading axes."""
         if isinstance(observation, Mapping):
             return observation  # by name already
         if self._ids is not None:

@@ -112,15 +112,24 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, state
 def _plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_plain(item) for item in value)
-    return value is None or isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, bool | int | float | str) or _number_tensor(value)
+
+
+def _number_tensor(value: Any) -> bool:
+    """Tell whether an option is one number on a device, as a learning rate that a compiled step may read."""
+    return isinstance(value, Tensor) and value.dim() == 0
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _as_before(current: Any, saved: Any) -> Any:
-    """Return a saved option in the type that the optimizer has now: JSON turned tuples (betas) into lists."""
+    """Return a saved option in the type that the optimizer has now: JSON has neither tuples (betas) nor tensors."""
+    if isinstance(current, Tensor):
+        return torch.full_like(current, saved)
     return tuple(saved) if isinstance(current, tuple) else saved
 
 

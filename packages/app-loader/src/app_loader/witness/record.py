@@ -74,6 +74,9 @@ def record_witness(policy: Policy, *, observations: Observation | None = None, s
         policy: any policy; its weights and training mode are left as they were.
         observations: what to show it, with leading axes [step, batch]; None draws them from the policy's rules.
         seed: of that draw.
+
+    Raises:
+        ValueError: the observations have no leading axes [step, batch], or none of them is there.
     """
     shown = draw_observations(policy.rules, seed=seed) if observations is None else observations
     steps, batch = _leading_axes(shown)
@@ -150,8 +153,13 @@ def _named_observations(observations: Observation) -> dict[str, Tensor]:
 
 
 def _leading_axes(observations: Observation) -> tuple[int, int]:
-    first = next(iter(observations.values())) if isinstance(observations, Mapping) else observations
-    return int(first.shape[0]), int(first.shape[1])
+    given = list(observations.values()) if isinstance(observations, Mapping) else [observations]
+    leading = {tuple(each.shape[:2]) for each in given}
+    steps, batch = (*next(iter(leading), ()), 0, 0)[:2]
+    if len(leading) != 1 or not steps or not batch:
+        shapes = [list(each.shape) for each in given]
+        raise ValueError(f"observations need the same leading axes [step, batch], at least one of each; got {shapes}")
+    return steps, batch
 
 
 def _at(observations: Observation, step: int, device: torch.device) -> Observation:
