@@ -85,6 +85,13 @@ def test_an_installed_wheel_whose_files_were_edited_is_not_the_trained_code(inst
     assert resolve(record, "trained", store).chosen is None
 
 
+def test_a_bare_version_is_no_identity_and_no_wheel_is_asked_for(record, store):
+    bare = replace(record, wheel_sha256=None, package=None, package_sha256=None)
+    resolution = resolve(bare, "trained", store)
+    assert resolution.chosen is None
+    assert resolution.next_command.startswith("mpt load ARCHIVE --code 1.0")
+
+
 @pytest.mark.parametrize("package", ["marked_zoo.inner", "__main__", "..", "/", "json"])
 def test_a_package_that_the_distribution_does_not_own_is_neither_looked_at_nor_imported(
     package, record, store, installed

@@ -42,6 +42,10 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
     else:
         candidates = tuple(_version(record, store, requested))
         wanted = f"{record.distribution} {requested}"
+    if requested == "trained" and not _is_pinned(record):
+        # adding a wheel would change nothing: without a digest none of them can be told to be the trained one
+        command = f"mpt load ARCHIVE --code {record.version}   # no digest was recorded: choose the code"
+        return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
     if requested != "current" and not any(candidate.accepted for candidate in candidates):
         trained = requested == "trained"
         version = record.version if trained else requested.partition("@")[0]
@@ -103,7 +107,14 @@ def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate
         if code.package_sha256(record.package) == record.package_sha256:
             return _candidate(source, code, True, f"the files of its package {record.package} have the pinned digest")
         return _candidate(source, code, False, f"other code: {_wanted(record)} was trained with")
+    if not _is_pinned(record):
+        return _candidate(source, code, False, "the checkpoint records no digest that it could be compared with")
     return _candidate(source, code, False, f"not the pinned wheel: {_wanted(record)} was trained with")
+
+
+def _is_pinned(record: CodeRecord) -> bool:
+    """Tell whether any digest was recorded, as it is not for a foreign checkpoint converted with a bare version."""
+    return any((record.unit_sha256, record.wheel_sha256, record.package_sha256))
 
 
 def _was_edited(code: Code, record: CodeRecord) -> bool:
