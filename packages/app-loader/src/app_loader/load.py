@@ -94,7 +94,7 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
             cause="the archive holds weights without a policy: it names no code and no architecture; "
             "mpt convert writes one with --kind",
         )
-    return resolve(record, requested, store, wheelhouses=read_settings().wheelhouses)
+    return resolve(record, requested, store, wheelhouses=lambda: read_settings().wheelhouses)
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:

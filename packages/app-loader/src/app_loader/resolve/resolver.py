@@ -8,7 +8,7 @@ version text alone never suffices.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from app_loader.store import Entry, Store
 
 
-def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Sequence[Path] = ()) -> Resolution:
+def resolve(
+    record: CodeRecord, requested: str, store: Store, *, wheelhouses: Callable[[], Sequence[Path]] = tuple
+) -> Resolution:
     """Return what could compute a checkpoint.
 
     Args:
         record: the manifest's code record.
         requested: ``trained``, ``current`` or a version text.
         store: where isolated versions live.
-        wheelhouses: folders that are looked through for a wheel to add; what lies there is never used as it is.
+        wheelhouses: gives folders that are looked through for a wheel to add, asked only when nothing else may be
+            used; what lies there is never used as it is.
     """
     if requested == "trained":
         candidates = tuple(_trained(record, store))
@@ -49,7 +52,7 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
     if requested != "current" and not any(candidate.accepted for candidate in candidates):
         trained = requested == "trained"
         version = record.version if trained else requested.partition("@")[0]
-        wheels = _wheels(record, wheelhouses, version, sha256=record.wheel_sha256 if trained else None)
+        wheels = _wheels(record, wheelhouses(), version, sha256=record.wheel_sha256 if trained else None)
         candidates = (*candidates, *wheels)
     addable = next((each.location for each in candidates if each.location), None)
     command = f"mpt zoo add {addable}" if addable else f"mpt zoo add WHEEL   # {wanted}"
@@ -58,11 +61,16 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
 
 def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
     # Saved without private companions, a checkpoint is served by the wheel that stands alone before any other unit.
+    stored = False
     for entry in sorted(_entries(store, record.distribution), key=lambda entry: len(entry.wheels)):
-        yield _judge_identity("store", StoredCode(entry), record)
+        candidate = _judge_identity("store", StoredCode(entry), record)
+        stored = stored or candidate.accepted
+        yield candidate
     installed = find_installed(record.distribution)
     if installed is None:
         yield _absent("environment", record.distribution, "not installed")
+    elif stored:  # the digest of a large installed package takes longer than all the rest of a load
+        yield _candidate("environment", installed, False, "not looked at: the store has the pinned code")
     else:
         yield _judge_identity("environment", installed, record)
 
