@@ -75,6 +75,30 @@ def test_no_container_hides_a_pickle() -> None:
         _print(audit)
 
 
+def test_no_container_hides_a_pickle_when_it_is_read_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "attack"
+    for name, data in [*containers(), *broken_tensors()]:
+        path.write_bytes(data)
+        assert audit_checkpoint(path).verdict == audit_bytes(data, name=name).verdict, name
+
+
+@pytest.mark.parametrize("offset", [1 << 40, 1 << 63, (1 << 64) - 1])
+def test_header_offset_beyond_every_file_is_malformed(tmp_path: Path, offset: int) -> None:
+    data = bytearray(torch_zip(b"\x80\x02}."))
+    at = data.index(b"PK\x01\x02")
+    end = data.rindex(b"PK\x05\x06")
+    name_at = at + 46
+    name_size = int.from_bytes(data[at + 28 : at + 30], "little")
+    extra = b"\x01\x00\x08\x00" + offset.to_bytes(8, "little")
+    data[at + 42 : at + 46] = b"\xff" * 4
+    data[at + 30 : at + 32] = len(extra).to_bytes(2, "little")
+    size = int.from_bytes(data[end + 12 : end + 16], "little") + len(extra)
+    data[end + 12 : end + 16] = size.to_bytes(4, "little")
+    data[name_at + name_size : name_at + name_size] = extra
+    (tmp_path / "x.pt").write_bytes(data)
+    assert audit_checkpoint(tmp_path / "x.pt").verdict == "malformed"
+
+
 def test_containers_that_two_readers_read_differently_are_malformed_or_worse() -> None:
     for name, data in containers():
         audit = audit_bytes(data, name=name)

@@ -6,7 +6,7 @@ reading thirty bytes at an offset does not.
 
 from __future__ import annotations
 
-__all__ = ["MappedFile"]
+__all__ = ["MappedFile", "read_range"]
 
 import mmap
 import os
@@ -18,7 +18,20 @@ class MappedFile(mmap.mmap):
     descriptor: int = -1
 
     def fetch(self, begin: int, end: int) -> bytes:
-        """The bytes of a small range."""
+        """The bytes of a small range; empty for one that begins outside the file, as a slice would be."""
+        if not 0 <= begin < len(self):
+            return b""
         if hasattr(os, "pread") and self.descriptor >= 0:
             return os.pread(self.descriptor, end - begin, begin)
         return self[begin:end]
+
+
+def read_range(data: bytes | mmap.mmap, begin: int, end: int) -> bytes:
+    """A range of a file, without touching a mapping's pages where that is possible."""
+    if isinstance(data, MappedFile) and end - begin < _LARGEST_READ:
+        return data.fetch(begin, end)
+    return data[begin:end]
+
+
+_LARGEST_READ = 1 << 30
+"""One read call may return less than it was asked for above this."""

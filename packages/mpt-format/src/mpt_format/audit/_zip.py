@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ._limits import Limits
 from ._machine import Buffer
-from ._mapped import MappedFile
+from ._mapped import MappedFile, read_range
 
 STORED, DEFLATED = 0, 8
 _END = Struct("<4s4H2LH")
@@ -73,7 +73,7 @@ class ZipDirectory:
 def read_zip_directory(data: Buffer, limits: Limits) -> ZipDirectory | None:
     """Read the directory of a zip that ends `data`; None when there is no end record."""
     tail_start = max(0, len(data) - _END.size - 0xFFFF)
-    tail = data[tail_start:]
+    tail = read_range(data, tail_start, len(data))
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
         return None
@@ -103,7 +103,7 @@ def read_zip_directory(data: Buffer, limits: Limits) -> ZipDirectory | None:
 
 
 def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limits, directory: ZipDirectory) -> None:
-    central = data[offset : offset + size]
+    central = read_range(data, offset, offset + size)
     members = directory.members
     problems = directory.problems
     add = members.append
@@ -273,7 +273,7 @@ def unpack_member(data: Buffer, member: ZipMember, limits: Limits) -> tuple[Buff
         return None, "its bytes are not in the file"
     if member.flags & _ENCRYPTED:
         return None, "it is encrypted"
-    packed = data[member.data_offset : member.data_offset + member.packed_size_bytes]
+    packed = read_range(data, member.data_offset, member.data_offset + member.packed_size_bytes)
     if member.method == STORED:
         if member.packed_size_bytes != member.size_bytes:
             return None, "its two sizes differ although it is stored"
