@@ -180,6 +180,32 @@ def test_code_that_raises_while_it_is_imported_is_told_with_its_version(store, w
     assert "surely_absent_module" in caught.value.cause
 
 
+@pytest.mark.parametrize(
+    ("source", "stage"),
+    [
+        ("raise RuntimeError('no')\n", "import"),
+        ("def (\n", "import"),
+        ("TinyArchitecture = 3\n", "import"),
+        ("class TinyArchitecture: pass\n", "import"),
+        (
+            "from policy_interface import PolicyArchitecture\n"
+            "class TinyArchitecture(PolicyArchitecture):\n"
+            "    kind: __import__('typing').ClassVar[str] = 'tiny'\n"
+            "    from_document = classmethod(lambda cls, document: 1 / 0)\n"
+            "    def make_policy(self, rules): ...\n",
+            "config",
+        ),
+    ],
+)
+def test_code_that_is_broken_in_its_own_way_is_told_by_its_stage(source, stage, store, wheel, rules, tmp_path):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    store.add([wheel("0.9.0", source=source)])
+    with pytest.raises(BuildError) as caught:
+        load_policy(tmp_path / "run.mpt", store=store, code="0.9.0")
+    assert caught.value.stage == stage
+    assert caught.value.archive == str(tmp_path / "run.mpt")
+
+
 def test_a_missing_file_and_a_truncated_file_are_different_errors(store, wheel, rules, tmp_path):
     with pytest.raises(ArchiveNotFoundError):
         load_policy(tmp_path / "absent.mpt", store=store)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from policy_interface import GameRules, InvalidConfigError, Policy, PolicyArchitecture, PolicyInterfaceError
 
-from app_loader.errors import BuildError
+from app_loader.errors import BuildError, LoaderError
 
 if TYPE_CHECKING:
     from app_loader.code import Code
@@ -19,19 +19,27 @@ def read_architecture(code: Code, document: Mapping[str, Any], *, archive: str =
 
     Raises:
         UnknownKindError: the code does not declare the kind.
-        BuildError: importing the code failed, or the config does not fit its class; `problems` says where.
+        BuildError: importing the code failed, what it declares is no architecture, or the config does not fit its
+        class; `problems` says where.
     """
     kind = str(document.get("kind"))
     try:
         cls = code.architecture_class(kind)
-    except (ImportError, AttributeError) as error:
+    except LoaderError:
+        raise
+    except Exception as error:  # whatever model code raises is a fact about that code
         raise BuildError(_subject(code, kind), stage="import", cause=describe(error), archive=archive) from error
+    if not (isinstance(cls, type) and issubclass(cls, PolicyArchitecture)):
+        cause = f"its entry point gives {cls!r:.80}, expected a subclass of policy_interface.PolicyArchitecture"
+        raise BuildError(_subject(code, kind), stage="import", cause=cause, archive=archive)
     try:
         return cls.from_document(document)
     except InvalidConfigError as error:
         raise BuildError(
-            _subject(code, kind), stage="config", cause=describe(error), problems=error.problems
+            _subject(code, kind), stage="config", cause=describe(error), problems=error.problems, archive=archive
         ) from error
+    except Exception as error:  # a validator is model code
+        raise BuildError(_subject(code, kind), stage="config", cause=describe(error), archive=archive) from error
 
 
 def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject: str, archive: str = "") -> Policy:
@@ -45,7 +53,11 @@ def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject
             policy = architecture.make_policy(rules)
     except PolicyInterfaceError as error:
         raise BuildError(
-            subject, stage="make_policy", cause=describe(error), problems=getattr(error, "problems", ())
+            subject,
+            stage="make_policy",
+            cause=describe(error),
+            problems=getattr(error, "problems", ()),
+            archive=archive,
         ) from error
     except Exception as error:  # whatever model code raises is a fact about that code
         raise BuildError(subject, stage="make_policy", cause=describe(error), archive=archive) from error
