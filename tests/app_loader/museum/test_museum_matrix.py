@@ -95,6 +95,16 @@ def test_checkpoint_that_its_own_code_no_longer_loads_breaks_the_promise(
     assert not make_matrix(checkpoints, only_new, current=False).kept
 
 
+def test_a_file_that_is_no_archive_is_refused_and_hides_no_other(
+    checkpoints: Path, store: Store, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoints / "0.1.0", tmp_path / "0.1.0")
+    (tmp_path / "0.1.0" / "empty.mpt").touch()
+    rows = {row.checkpoint: row.cells for row in make_matrix(tmp_path, store, current=False).rows}
+    assert {cell.verdict for cell in rows["0.1.0/empty"]} == {Verdict.REFUSED}
+    assert rows["0.1.0/run"][0].verdict is Verdict.EQUAL
+
+
 def test_page_and_table_hold_every_cell(matrix: Matrix) -> None:
     class Texts(html.parser.HTMLParser):
         cells = 0

@@ -323,20 +323,27 @@ class BuildError(LoaderError):
         cause: type and text of what was raised.
         problems: every config problem with its path, where the stage is about a config.
         archive: the archive's path; empty where none is involved.
+        next_command: what to run.
     """
 
     def __init__(
-        self, subject: str, *, stage: str, cause: str, problems: Sequence[Problem] = (), archive: str = ""
+        self,
+        subject: str,
+        *,
+        stage: str,
+        cause: str,
+        problems: Sequence[Problem] = (),
+        archive: str = "",
+        next_command: str = "",
     ) -> None:
         self.subject = subject
         self.archive = archive
         self.stage = stage
         self.cause = cause
+        told = f"mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
+        self.next_command = next_command or told
         self.problems = tuple(problems)
-        super().__init__(
-            f"{subject} cannot be built, at stage {stage}: {cause}\n"
-            f"Run: mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
-        )
+        super().__init__(f"{subject} cannot be built, at stage {stage}: {cause}\nRun: {self.next_command}")
 
 
 class RestoreError(LoaderError):

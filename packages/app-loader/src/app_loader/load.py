@@ -91,8 +91,8 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
         raise BuildError(
             str(archive.path),
             stage="resolve",
-            cause="the archive holds weights without a policy: it names no code and no architecture; "
-            "mpt convert writes one with --kind",
+            cause="the archive holds weights without a policy: it names no code and no architecture",
+            next_command="mpt convert SOURCE -o NEW.mpt --kind KIND --config CONFIG.yaml --rules RULES.json",
         )
     return resolve(record, requested, store, wheelhouses=lambda: read_settings().wheelhouses)
 
@@ -177,7 +177,9 @@ def read_rules(archive: Archive, migrated: Mapping[str, Any] | None = None) -> G
         BuildError: the archive has none, or they do not fit this contract.
     """
     if archive.game_rules is None:
-        raise BuildError(str(archive.path), stage="rules", cause="the archive has no game_rules.json")
+        raise BuildError(
+            str(archive.path), stage="rules", cause="the archive has no game_rules.json", archive=str(archive.path)
+        )
     try:
         return GameRules.from_document(archive.game_rules if migrated is None else migrated)
     except InvalidConfigError as error:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mpt_format import open_archive
+from mpt_format import Archive, open_archive
 from mpt_format.errors import MptError
 from policy_interface import PolicyInterfaceError
 
@@ -65,33 +65,39 @@ class Cell:
 def try_version(path: Path, version: str, store: Store) -> Cell:
     """Load a checkpoint with one version of the code and replay its witness.
 
-    The version that trained it is asked for by digest, as ``trained``.
-
-    Raises:
-        MptError: the checkpoint itself cannot be read.
+    The version that trained it is asked for by digest, as ``trained``. A checkpoint that cannot be read is refused by
+    every version: one bad file does not hide the others.
     """
-    with open_archive(path) as archive:
-        archive.verify("full")
-        code = archive.manifest.code
-        trained = code is not None and code.version == version
+    try:
+        with open_archive(path) as archive:
+            archive.verify("full")
+            code = archive.manifest.code
+            trained = code is not None and code.version == version
+            verdict, detail = _try(archive, "trained" if trained else version, store)
+    except MptError as error:
+        return Cell(version=version, verdict=Verdict.REFUSED, detail=_reason(error), trained=False)
+    return Cell(version=version, verdict=verdict, detail=detail, trained=trained)
 
-        def cell(verdict: Verdict, detail: str) -> Cell:
-            return Cell(version=version, verdict=verdict, detail=detail, trained=trained)
 
-        try:
-            policy = load_with(archive, resolve_archive(archive, "trained" if trained else version, store))
-            report = check_witness(policy, archive)
-        except WitnessError as error:
-            if error.report is None:
-                return cell(Verdict.REFUSED, "no witness was recorded: nothing proves what it does")
-            worst = max(error.report.differences, key=lambda difference: difference.largest)
-            return cell(Verdict.DIFFERS, worst.note or f"{worst.name} is up to {worst.largest:.3g} away")
-        except (MptError, PolicyInterfaceError) as error:
-            return cell(Verdict.REFUSED, f"{type(error).__name__}: {_first_line(error)}")
+def _try(archive: Archive, requested: str, store: Store) -> tuple[Verdict, str]:
+    try:
+        policy = load_with(archive, resolve_archive(archive, requested, store))
+        report = check_witness(policy, archive)
+    except WitnessError as error:
+        if error.report is None:
+            return Verdict.REFUSED, "no witness was recorded: nothing proves what it does"
+        worst = max(error.report.differences, key=lambda difference: difference.largest)
+        return Verdict.DIFFERS, worst.note or f"{worst.name} is up to {worst.largest:.3g} away"
+    except (MptError, PolicyInterfaceError) as error:
+        return Verdict.REFUSED, _reason(error)
     if policy.origin.revisions:
-        return cell(Verdict.MIGRATED, ", ".join(policy.origin.revisions))
+        return Verdict.MIGRATED, ", ".join(policy.origin.revisions)
     largest = max((difference.largest for difference in report.differences), default=0.0)
-    return cell(Verdict.EQUAL if report.bit_equal else Verdict.CLOSE, f"largest difference {largest:.3g}")
+    return Verdict.EQUAL if report.bit_equal else Verdict.CLOSE, f"largest difference {largest:.3g}"
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:
