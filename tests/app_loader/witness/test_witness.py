@@ -129,3 +129,25 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
 def test_the_spec_survives_its_document_and_leaves_later_fields_aside():
     spec = WitnessSpec(seed=3, steps=2, batch=5, outputs=("action",))
     assert WitnessSpec.from_document({**spec.to_document(), "invented_later": 1}) == spec
+
+
+SPEC = WitnessSpec(seed=0, steps=1, batch=1, outputs=("action", "logits"))
+
+
+@pytest.mark.parametrize(("action", "within"), [(0, True), (1, True), (2, False), (-1, False), (7, False)])
+def test_a_tie_between_two_actions_excuses_no_third(action, within):
+    logits = torch.tensor([[[1.0, 1.0, -50.0]]])
+    recorded = {"action": torch.tensor([[0]]), "logits": logits}
+    found = compare_outputs(recorded, {"action": torch.tensor([[action]]), "logits": logits}, SPEC)
+    assert [d.within for d in found if d.name == "action"] == [within]
+
+
+@pytest.mark.parametrize("now", [3.0, float("inf"), float("nan")])
+def test_a_masked_logit_that_is_no_longer_masked_is_a_difference(now):
+    masked = torch.tensor([0.5, float("-inf")])
+    assert compare_outputs({"logits": masked}, {"logits": masked.clone()}, SPEC)[0].within
+    assert not compare_outputs({"logits": masked}, {"logits": torch.tensor([0.5, now])}, SPEC)[0].within
+
+
+def test_the_imaginary_part_of_a_state_counts():
+    assert not compare_outputs({"state": torch.tensor([1j])}, {"state": torch.tensor([-1j])}, SPEC)[0].within

@@ -117,30 +117,35 @@ def compare_outputs(
             note = f"shaped {list(have.shape)}, recorded {list(want.shape)}"
             found.append(OutputDifference(name=name, largest=float("inf"), differing=1, elements=1, note=note))
         else:
-            tied = _tied(recorded.get("logits"), want, spec) if name == "action" else None
+            tied = _tied(recorded.get("logits"), have, spec) if name == "action" else None
             found.append(_difference(name, want, have, spec, tied))
     return found
 
 
 def _difference(name: str, want: Tensor, have: Tensor, spec: WitnessSpec, excused: Tensor | None) -> OutputDifference:
-    wide_want, wide_have = want.double(), have.double()
+    wide = torch.complex128 if want.is_complex() or have.is_complex() else torch.float64
+    wide_want, wide_have = want.to(wide), have.to(wide)
     distance = (wide_have - wide_want).abs()
     same = (wide_want == wide_have) | (wide_want.isnan() & wide_have.isnan())
     distance = torch.where(same, torch.zeros_like(distance), distance.nan_to_num(nan=float("inf")))
-    exact = not want.dtype.is_floating_point
+    exact = not want.dtype.is_floating_point and not want.is_complex()
     allowed = (
         torch.zeros_like(distance) if exact else spec.absolute_tolerance + spec.relative_tolerance * wide_want.abs()
     )
-    outside = ~same & ~(distance <= allowed)  # not `>`: a recorded NaN makes the bound NaN
+    # not `>`: a recorded NaN makes the bound NaN; an infinity has no neighbours: a masked logit stays masked
+    outside = ~same & (~(distance <= allowed) | wide_want.isinf())
     if excused is not None:
         outside &= ~excused
     largest = float(distance.max()) if distance.numel() else 0.0
     return OutputDifference(name=name, largest=largest, differing=int(outside.sum()), elements=distance.numel())
 
 
-def _tied(logits: Tensor | None, action: Tensor, spec: WitnessSpec) -> Tensor | None:
-    """Return where the two best logits are so close that rounding may choose: bool, shaped as the action."""
-    if logits is None or action.dim() != logits.dim() - 1 or logits.shape[-1] < 2:
+def _tied(logits: Tensor | None, given: Tensor, spec: WitnessSpec) -> Tensor | None:
+    """Return where the given action's recorded logit is so close to the best that rounding may choose it: bool."""
+    if logits is None or given.dim() != logits.dim() - 1:
         return None
-    best = logits.double().topk(2, dim=-1).values
-    return (best[..., 0] - best[..., 1]) <= 2 * (spec.absolute_tolerance + spec.relative_tolerance * best[..., 0].abs())
+    known = (given >= 0) & (given < logits.shape[-1])
+    wide = logits.double()
+    best = wide.amax(dim=-1)
+    chosen = wide.gather(-1, torch.where(known, given, 0).long().unsqueeze(-1)).squeeze(-1)
+    return known & ((best - chosen) <= 2 * (spec.absolute_tolerance + spec.relative_tolerance * best.abs()))
