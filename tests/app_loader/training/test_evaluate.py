@@ -53,3 +53,11 @@ def test_training_mode_is_given_back() -> None:
     policy.train()
     evaluate(policy, CopyEnv, episodes=1)
     assert policy.training
+
+
+def test_a_part_that_was_kept_in_evaluation_mode_stays_there() -> None:
+    policy = _policy().train()
+    policy.head.eval()
+    evaluate(policy, CopyEnv, episodes=1, seed=0)
+    assert policy.training
+    assert not policy.head.training

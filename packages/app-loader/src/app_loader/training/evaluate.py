@@ -13,6 +13,7 @@ import torch
 from policy_interface import Policy
 
 from app_loader.environments.gymnasium import GymnasiumAdapter, batch_observations
+from app_loader.witness.record import evaluation_mode
 
 EnvFactory = Callable[[], gymnasium.Env[Any, Any]]
 
@@ -65,17 +66,12 @@ def evaluate(policy: Policy, env: str | EnvFactory, *, episodes: int = 20, seed:
     """
     make_env = env_factory(env)
     envs = [make_env() for _ in range(episodes)]
-    module = policy.module
-    was_training = module is not None and module.training
-    if module is not None:
-        module.eval()
     try:
-        return _play(policy, envs, seed)
+        with evaluation_mode(policy):
+            return _play(policy, envs, seed)
     finally:
         for each in envs:
             each.close()
-        if module is not None:
-            module.train(was_training)
 
 
 def _play(policy: Policy, envs: list[gymnasium.Env[Any, Any]], seed: int) -> Evaluation:

@@ -24,6 +24,7 @@ from app_loader.training.evaluate import EnvFactory, env_factory, evaluate
 from app_loader.training.pytrees import flatten_time, index_tree, where_tree
 from app_loader.training.rollout import Rollout, RolloutCollector
 from app_loader.training.settings import PpoSettings
+from app_loader.witness.record import evaluation_mode
 
 _RECENT = 20
 """Episodes over which progress tells the mean return, and over which a target is checked."""
@@ -107,7 +108,7 @@ def train_ppo(
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, eps=1e-5)
     steps_per_update = settings.environments * settings.rollout_steps
     best: tuple[float, dict[str, Tensor]] | None = None
-    with _evaluation_mode(module), _one_thread():
+    with evaluation_mode(policy), _one_thread():
         collector = RolloutCollector(policy, env_factory(env), settings, seed, generator)
         try:
             step, unchecked = 0, 0
@@ -257,16 +258,6 @@ def _loss(part: _Part, settings: PpoSettings, clip_range: float) -> Tensor:
     policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
     value_loss = (part.value - part.target).square().mean()
     return policy_loss + settings.value_weight * value_loss - settings.entropy_weight * part.entropy.mean()
-
-
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(was_training)
 
 
 @contextmanager
