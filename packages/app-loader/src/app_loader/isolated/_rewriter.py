@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import cast
 
 from app_loader.isolated._names import SHIMS
@@ -51,9 +52,13 @@ class Rewriter:
         self._owned = owned
         self._shimmed = frozenset(name for name in WHOLE if not owned.owns(name))
         self._attributes = {name: shim for name, shim in ATTRIBUTES.items() if not owned.owns(name)}
-        roots = b"|".join(re.escape(root.encode()) for root in sorted(owned.roots | WHOLE_ROOTS))
+
+    @cached_property
+    def _inner_import(self) -> re.Pattern[bytes]:
+        """What an import below the top of a module looks like; made at the first compilation."""
+        roots = b"|".join(re.escape(root.encode()) for root in sorted(self._owned.roots | WHOLE_ROOTS))
         start = rb"(?:\n[ \t]+|[:;][ \t]*)"  # not at the top: indented, or after a colon on the same line
-        self._inner_import = re.compile(
+        return re.compile(
             start + rb"(?:from[ \t]+(?:" + roots + rb"|torch\.library)\b|import[ \t][^\n]*\b(?:" + roots + rb")\b)"
         )
 
