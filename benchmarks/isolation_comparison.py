@@ -470,9 +470,9 @@ $ uv run --no-sync python -m benchmarks.isolation_comparison --write
 {table}
 
 - *torch.package*: everything of the package interned; modules have mangled names that are not registered.
-- *patched `__import__`*: builtins of its own for each module, registered names, source left alone. The compilers of torch
-  follow an import themselves and do not ask a patched `__import__`: here, where no version is installed, `torch.compile`
-  falls back to running plainly and strict export refuses.
+- *patched `__import__`*: builtins of its own for each module, registered names, source left alone. The compilers of
+  torch follow an import themselves and do not ask a patched `__import__`: here, where no version is installed,
+  `torch.compile` falls back to running plainly and strict export refuses.
 - *sys.path swap*: the version's folder first on the path, its modules swapped in at every load.
 - *renamed root*: the package under another root name, as kernels does it. Relative imports follow; the package asked
   here imports itself absolutely, as most wheels do.
