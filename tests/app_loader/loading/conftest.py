@@ -61,7 +61,7 @@ class TinyPolicy(nn.Module, Policy):
 '''
 
 
-def tiny_source(*, width: str = "width", default: int = 5, core: str = "core", scale: float = 1.0) -> str:
+def tiny_source(*, width: str = "width", default: int = 5, core: str = "core", scale: float | str = 1.0) -> str:
     """Return the source of one version."""
     return SOURCE.format(width=width, default=default, core=core, scale=scale)
 
