@@ -6,6 +6,8 @@ An isolated class is recorded under its original distribution, version and wheel
 from __future__ import annotations
 
 import importlib.util
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +18,7 @@ from packaging.requirements import Requirement
 from policy_interface import Origin, PolicyArchitecture, origin_of
 
 from app_loader.code import Code, InstalledCode, StoredCode
+from app_loader.edited import EditedSourceWarning, find_edited
 from app_loader.errors import BuildError
 from app_loader.isolated import known_units
 from app_loader.judge import CONTRACT
@@ -38,8 +41,15 @@ class RecordedCode:
     diff: bytes | None = None
 
 
-def record_code(cls: type[PolicyArchitecture]) -> RecordedCode:
+def record_code(cls: type[PolicyArchitecture], made_of: Iterable[type] = ()) -> RecordedCode:
     """Return the record of the code that a class belongs to.
+
+    Installed source that was edited since it was imported is not pinned, with an `EditedSourceWarning`: a digest of its
+    files would pin code that never ran.
+
+    Args:
+        cls: the architecture.
+        made_of: the classes of the policy's modules.
 
     Raises:
         BuildError: no distribution owns the class, or its distribution does not declare its kind.
@@ -47,15 +57,23 @@ def record_code(cls: type[PolicyArchitecture]) -> RecordedCode:
     """
     code = find_code(cls)
     package = origin_of(cls).module.partition(".")[0]
-    provenance = _provenance(code, package)
+    edited = [] if isinstance(code, StoredCode) else find_edited({cls, *(m for m in made_of if _within(m, package))})
+    if edited:
+        warnings.warn(
+            f"{', '.join(edited)}: edited after it was imported, so the archive does not pin its code, and "
+            "load_policy(code='trained') will refuse it; save again from a process that has imported what is on disk",
+            EditedSourceWarning,
+            stacklevel=3,
+        )
+    provenance = Provenance() if edited else _provenance(code, package)
     return RecordedCode(
         record=CodeRecord(
             distribution=code.distribution,
             version=code.version,
-            wheel_sha256=code.wheel_sha256,
+            wheel_sha256=None if edited else code.wheel_sha256,
             unit_sha256=code.unit_sha256,
             package=package,
-            package_sha256=code.package_sha256(package),
+            package_sha256=None if edited else code.package_sha256(package),
             repository=provenance.repository,
             commit=provenance.commit,
             branch=provenance.branch,
@@ -65,6 +83,10 @@ def record_code(cls: type[PolicyArchitecture]) -> RecordedCode:
         requires=_requires(code),
         diff=provenance.diff,
     )
+
+
+def _within(cls: type, package: str) -> bool:
+    return cls.__module__ == package or cls.__module__.startswith(f"{package}.")
 
 
 def find_code(cls: type[PolicyArchitecture]) -> Code:

@@ -99,7 +99,7 @@ def save_policy(
     recorded = record_witness(inner, observations=observations) if witness else None
     rehearse_load(rebuilt, module, recorded, subject=subject)
     slots = None if optimizer is None else trainer_state.collect_optimizer(optimizer, module)
-    code = record_code(type(architecture))
+    code = record_code(type(architecture), {type(each) for each in module.modules()})
     content = ArchiveContent(
         code=code.record,
         requires=code.requires,
