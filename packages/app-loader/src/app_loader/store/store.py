@@ -24,6 +24,8 @@ from app_loader.store.wheel import Wheel, read_wheel
 
 STORE_VARIABLE = "MPT_STORE"
 _FORMAT = 1
+_POLL_INTERVAL_S = 0.002
+"""How often a process looks whether another one has finished the same entry; unpacking a zoo takes about 10 ms."""
 
 
 def default_store_path() -> Path:
@@ -86,7 +88,7 @@ class Store:
         from filelock import FileLock
 
         (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "locks" / f"{identifier}.lock"):
+        with FileLock(self.path / "locks" / f"{identifier}.lock").acquire(poll_interval=_POLL_INTERVAL_S):
             if (folder / "entry.json").is_file():
                 return  # another process was faster
             scratch = self.path / "unpacking" / f"{identifier}.{uuid.uuid4().hex}"
