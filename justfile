@@ -50,6 +50,10 @@ promises:
 mettagrid:
     {{ run }} python -m tools.mettagrid
 
+# two versions of real packages from the index in one process, each equal to itself alone
+packages:
+    {{ run }} --with pandas --with matplotlib pytest -q -p no:cacheprovider end_to_end/packages
+
 # build the documentation site into site/, with no network; warnings are errors
 docs:
     NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs build --strict --quiet

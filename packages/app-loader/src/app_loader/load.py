@@ -94,7 +94,10 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
             cause="the archive holds weights without a policy: it names no code and no architecture",
             next_command="mpt convert SOURCE -o NEW.mpt --kind KIND --config CONFIG.yaml --rules RULES.json",
         )
-    return resolve(record, requested, store, wheelhouses=lambda: read_settings().wheelhouses)
+    resolution = resolve(record, requested, store)
+    if resolution.chosen is not None:
+        return resolution
+    return resolve(record, requested, store, wheelhouses=read_settings().wheelhouses)  # for the next command to run
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:

@@ -8,7 +8,7 @@ version text alone never suffices.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +24,15 @@ if TYPE_CHECKING:
     from app_loader.store import Entry, Store
 
 
-def resolve(
-    record: CodeRecord, requested: str, store: Store, *, wheelhouses: Callable[[], Sequence[Path]] = tuple
-) -> Resolution:
+def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Sequence[Path] = ()) -> Resolution:
     """Return what could compute a checkpoint.
 
     Args:
         record: the manifest's code record.
         requested: ``trained``, ``current`` or a version text.
         store: where isolated versions live.
-        wheelhouses: gives folders that are looked through for a wheel to add, asked only when nothing else may be
-            used; what lies there is never used as it is.
+        wheelhouses: folders that are looked through for a wheel to add when nothing else may be used; what lies there
+            is never used as it is.
     """
     if requested == "trained":
         candidates = tuple(_trained(record, store))
@@ -52,7 +50,7 @@ def resolve(
     if requested != "current" and not any(candidate.accepted for candidate in candidates):
         trained = requested == "trained"
         version = record.version if trained else requested.partition("@")[0]
-        wheels = _wheels(record, wheelhouses(), version, sha256=record.wheel_sha256 if trained else None)
+        wheels = _wheels(record, wheelhouses, version, sha256=record.wheel_sha256 if trained else None)
         candidates = (*candidates, *wheels)
     addable = next((each.location for each in candidates if each.location), None)
     command = f"mpt zoo add {addable}" if addable else f"mpt zoo add WHEEL   # {wanted}"
