@@ -1,4 +1,4 @@
-"""Wheels that nobody here wrote, two versions of each in one process, each equal to itself alone in a clean interpreter.
+"""Wheels that nobody here wrote: two versions in one process, each equal to itself alone in a clean interpreter.
 
 They are fetched by name from the package index, without their dependencies: the private companions are named here.
 """
