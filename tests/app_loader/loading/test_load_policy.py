@@ -272,3 +272,9 @@ def test_the_right_wheel_in_a_wheelhouse_is_named_and_not_used(store, wheel, rul
     assert caught.value.next_command == f"mpt zoo add {pinned}"
     assert [c.source for c in caught.value.resolution.candidates] == ["environment", "wheelhouse", "wheelhouse"]
     assert not (tmp_path / "empty").exists()
+
+
+def test_the_pinned_wheel_comes_before_another_release_of_the_same_files(store, wheel, rules, tmp_path):
+    store.add([wheel("0.1.0")])
+    save_policy(make(store, wheel("0.1.1"), rules), tmp_path / "run.mpt")
+    assert load_policy(tmp_path / "run.mpt", store=store).origin.version == "0.1.1"

@@ -58,9 +58,12 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
 
 
 def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
-    # Saved without private companions, a checkpoint is served by the wheel that stands alone before any other unit.
+    def preference(entry: Entry) -> tuple[bool, int]:
+        """The pinned wheel before another release of the very same files; a wheel that stands alone before others."""
+        return entry.wheels[0].sha256 != record.wheel_sha256, len(entry.wheels)
+
     stored = False
-    for entry in sorted(_entries(store, record.distribution), key=lambda entry: len(entry.wheels)):
+    for entry in sorted(_entries(store, record.distribution), key=preference):
         candidate = _judge_identity("store", StoredCode(entry), record)
         stored = stored or candidate.accepted
         yield candidate
