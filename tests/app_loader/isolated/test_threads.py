@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from app_loader.store import Entry
@@ -20,8 +20,19 @@ CYCLIC = {
 }
 
 
-def test_eight_threads_get_one_class_per_version(versions: AddVersions) -> None:
-    entries = versions(CYCLIC)
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Let threads take turns every few bytecodes, so that they meet in the middle of imports."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_switching")
+@pytest.mark.parametrize("round_number", range(8))
+def test_eight_threads_get_one_class_per_version(versions: AddVersions, round_number: int) -> None:
+    entries = versions({**CYCLIC, "toy_zoo/round.py": f"number = {round_number}\n"})  # other files, another digest
     start = threading.Barrier(8)
     found: list[tuple[str, type]] = []
 

@@ -58,6 +58,8 @@ class Unit:
         builtins: what its modules see as builtins; filled when its package is imported.
         shims: its stand-ins for shared modules, by the shared name.
         rewriter: what its modules are compiled with.
+        lock: around the unit's own tables.
+        entering: held by the thread that imports from outside of the unit.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Unit:
         self.shims: dict[str, ModuleType] = {}
         self.rewriter = Rewriter(self.prefix, self.owned)
         self.lock = threading.RLock()
+        self.entering = threading.RLock()
 
     @property
     def distribution(self) -> str:
@@ -129,7 +132,11 @@ class Unit:
     def import_module(self, name: str) -> ModuleType:
         """Import a module of this unit by its original name, or a shared one as it is."""
         try:
-            return importlib.import_module(self.isolated_name(name))
+            # One thread at a time enters a unit from outside: where two enter a cycle of modules from two sides,
+            # CPython lets one of them fail or see a half-made module. The unit's own imports never come by here, so
+            # that no thread waits for this lock while it holds the lock of a module.
+            with self.entering:
+                return importlib.import_module(self.isolated_name(name))
         except BaseException as error:
             error.__traceback__ = _trimmed(error.__traceback__)
             raise
