@@ -278,3 +278,13 @@ def test_the_pinned_wheel_comes_before_another_release_of_the_same_files(store, 
     store.add([wheel("0.1.0")])
     save_policy(make(store, wheel("0.1.1"), rules), tmp_path / "run.mpt")
     assert load_policy(tmp_path / "run.mpt", store=store).origin.version == "0.1.1"
+
+
+def test_a_version_stored_with_two_digests_is_refused_until_one_is_named(store, wheel, rules, tmp_path):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    one, two = store.add([wheel("0.2.0", folder="one")]), store.add([wheel("0.2.0", folder="two", scale=9.0)])
+    with pytest.raises(VersionNotStoredError) as caught:
+        load_policy(tmp_path / "run.mpt", code="0.2.0", store=store)
+    assert [c.accepted for c in caught.value.resolution.candidates].count(True) == 0
+    named = load_policy(tmp_path / "run.mpt", code=f"0.2.0@{one.digest[:12]}", store=store)
+    assert (named.origin.digest, one.digest == two.digest) == (one.digest, False)

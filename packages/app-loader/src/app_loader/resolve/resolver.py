@@ -163,6 +163,8 @@ def _version(record: CodeRecord, store: Store, requested: str) -> Iterator[Candi
         yield _absent("environment", record.distribution, "not installed")
     elif digest:
         yield _candidate("environment", installed, False, "a digest names a stored wheel")
+    elif len(matching) > 1:
+        yield _candidate("environment", installed, False, "not taken while several stored wheels have this version")
     else:
         same = _same_version(installed.version, version)
         yield _candidate("environment", installed, same, "the installed version" if same else "another version")
