@@ -21,11 +21,12 @@ from mpt_format.errors import AuditError, MptError, escape_text
 from ._containers import Container, open_container
 from ._findings import collect_findings
 from ._limits import DEFAULT_LIMITS, Limits
-from ._machine import Buffer, no_collections
+from ._machine import no_collections
 from ._mapped import MappedFile
 from ._names_known import find_framework
 from ._nodes import Global
 from ._result import FileAudit, Finding, TorchAnswer, Verdict
+from ._stream import Buffer
 from ._structure import describe_root, describe_totals, find_flavour
 from ._torch_answer import ask_torch, describe_allowlist
 

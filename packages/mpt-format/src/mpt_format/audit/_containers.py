@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from typing import IO, cast
 
 from ._limits import Limits
-from ._machine import Buffer, Stream, run_pickle
+from ._machine import run_pickle
 from ._nodes import Persistent
 from ._safetensors import read_safetensors_table
 from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
+from ._stream import Buffer, Stream
 from ._summary import Summary, summarize
 from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
 

@@ -10,6 +10,7 @@ __all__ = ["collect_findings"]
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 from mpt_format.errors import escape_text
 
@@ -17,11 +18,11 @@ from ._containers import Candidate, Container, open_container
 from ._hints import CONVERT_TO, describe_allowlisting
 from ._judge import Judgement, find_bytes, find_callee_name, judge_call, judge_reference
 from ._limits import Limits
-from ._machine import APPEND, BUILD, SETITEM, Event
 from ._names_known import find_kind
-from ._nodes import BigInt, ByteArray, Call, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
+from ._nodes import BigInt, ByteArray, Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
 from ._opcodes import opcode_name
 from ._result import SEVERITIES, Finding, Severity
+from ._stream import APPEND, BUILD, SETITEM, Event
 from ._tensors import find_tensor, storage_record
 from ._torch_rules import find_numpy_dtype_class, find_refusal, load_rules, result_type, torch_name
 from ._walk import Walk, walk_graph
@@ -66,6 +67,16 @@ def _container_hint(container: Container) -> str:
     return f"{container.description}; torch.load says: {container.torch_refusal}. {advice}".strip()
 
 
+@cache
+def _load_facts() -> tuple[frozenset[str], frozenset[int], dict[str, int]]:
+    """Names and opcodes that every torch version takes, and bytes of one element of each storage class."""
+    versions = list(load_rules().values())
+    allowed = frozenset.intersection(*(frozenset(rules.allowed) for rules in versions))
+    opcodes = frozenset.intersection(*(rules.opcodes for rules in versions))
+    newest = versions[-1]
+    return allowed, opcodes, {name: newest.dtype_sizes[dtype] for name, dtype in newest.storage_dtypes.items()}
+
+
 class _Collector:
     """Findings of all streams, bounded per severity and counted in full."""
 
@@ -73,14 +84,12 @@ class _Collector:
         self._container = container
         self._limits = limits
         self._rules = load_rules()
-        newest = list(self._rules.values())
-        self._allowed = set.intersection(*(set(rules.allowed) for rules in newest))
-        sizes = newest[-1].dtype_sizes
-        self._storage_sizes = {name: sizes[dtype] for name, dtype in newest[-1].storage_dtypes.items()}
-        self._opcodes = frozenset.intersection(*(rules.opcodes for rules in newest))
+        self._allowed, self._opcodes, self._storage_sizes = _load_facts()
         self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
         self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
         self._judged: dict[str, Judgement] = {}
+        self._crowded: dict[str, Severity] = {}
+        """Names of calls that are judged by their name alone, and of which no more are listed."""
         self._hints: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
     def add(self, finding: Finding) -> None:
@@ -198,6 +207,13 @@ class _Collector:
                 target = event[2][0] if event[1] == BUILD else event[2]
                 changes.setdefault(id(target), []).append(event)
         for index, node in enumerate(walk.nodes):
+            kind = type(node)
+            if kind is Call:
+                if type(node.func) is Global and (severity := self._crowded.get(node.func.full_name)) is not None:
+                    self._counted[severity] += 1  # the same as a thousand others
+                    continue
+            elif (kind is list or kind is tuple or kind is DictNode) and id(node) not in changes:
+                continue
             self._add_node(candidate, walk, index, node, changes)
         self._add_discarded(candidate, walk, suspects)
 
@@ -270,6 +286,8 @@ class _Collector:
             self._open_nested(candidate, node)
         if not self._has_room(judgement.severity):
             self._counted[judgement.severity] += 1
+            if type(node.func) is Global and node.func.full_name in self._judged and judgement.kind != "nested pickle":
+                self._crowded[node.func.full_name] = judgement.severity
             return
         events = [node.func] if type(node.func) is Global else []
         self._put_judged(
@@ -347,6 +365,9 @@ class _Collector:
         severity: Severity,
         hint: str,
     ) -> None:
+        if not self._has_room(severity):
+            self._counted[severity] += 1
+            return
         path = walk.format_path(index) if walk is not None else None
         self.add(
             Finding(
@@ -364,13 +385,14 @@ class _Collector:
 
     def _add_discarded(self, candidate: Candidate, walk: Walk, suspects: list[Event]) -> None:
         """Imports and calls that the object does not contain: they run all the same."""
-        used = _used_as_class(suspects)
+        reached, callees = walk.index, walk.callees
+        used: set[int] | None = None
         for event in suspects:
+            if id(event) in reached or id(event) in callees:
+                continue
             kind = type(event)
             if kind is Call:
-                if walk.find_index(event) is not None or id(event) in walk.callees:
-                    continue
-                walk.callees.add(id(event.func))
+                callees.add(id(event.func))
                 if self._is_ordinary(event):
                     continue
                 judgement = judge_call(event)
@@ -383,8 +405,8 @@ class _Collector:
                     )
                 self._put_judged(candidate, None, 0, judgement, event.offset, [], [])
             elif kind in (Global, Ext, Unresolvable):
-                if id(event) in walk.callees or walk.find_index(event) is not None:
-                    continue
+                if used is None:
+                    used = _used_as_class(suspects)
                 if kind is Global and (event.full_name in self._allowed or id(event) in used):
                     continue
                 judgement = judge_reference(event)

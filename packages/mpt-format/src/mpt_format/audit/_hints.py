@@ -12,8 +12,8 @@ __all__ = ["CONVERT_TO", "describe_allowlisting", "describe_versions", "name_ali
 from collections.abc import Iterable
 
 from ._judge import find_callee_name
-from ._machine import Event
 from ._nodes import Call, Global, Node
+from ._stream import Event
 from ._torch_rules import Rules, find_numpy_dtype_class, find_refusal, result_type, torch_name
 
 CONVERT_TO: dict[str, str] = {

@@ -21,6 +21,8 @@ __all__ = [
     "SetNode",
     "Unresolvable",
     "find_class",
+    "make_call",
+    "make_persistent",
 ]
 
 from typing import Any, TypeAlias
@@ -77,16 +79,18 @@ class Global:
 
 
 class Call:
-    """Something the unpickler would call: REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ, with what is done to the result."""
+    """Something the unpickler would call: REDUCE, NEWOBJ, NEWOBJ_EX, INST or OBJ, with what is done to the result.
+
+    It has no `__init__`, which would take longer than all else about it: whoever makes one sets all five fields.
+    """
 
     __slots__ = ("args", "func", "more", "offset", "op")
 
-    def __init__(self, func: Node, args: Node, offset: int, op: int) -> None:
-        self.func = func
-        self.args = args
-        self.offset = offset
-        self.op = op
-        self.more: _More | None = None
+    func: Node
+    args: Node
+    offset: int
+    op: int
+    more: _More | None
 
     @property
     def kwargs(self) -> Node:
@@ -151,14 +155,32 @@ class _More:
         self.states: list[Node] | None = None
 
 
+def make_call(func: Node, args: Node, offset: int, op: int) -> Call:
+    """A call to which nothing has been done yet."""
+    call = Call()
+    call.func = func
+    call.args = args
+    call.offset = offset
+    call.op = op
+    call.more = None
+    return call
+
+
 class Persistent:
-    """An object that lives outside the pickle (PERSID, BINPERSID): torch's storages."""
+    """An object that lives outside the pickle (PERSID, BINPERSID): torch's storages. Without `__init__`, like Call."""
 
     __slots__ = ("offset", "pid")
 
-    def __init__(self, pid: Node, offset: int) -> None:
-        self.pid = pid
-        self.offset = offset
+    pid: Node
+    offset: int
+
+
+def make_persistent(pid: Node, offset: int) -> Persistent:
+    """The object that a persistent id names."""
+    persistent = Persistent()
+    persistent.pid = pid
+    persistent.offset = offset
+    return persistent
 
 
 def find_class(node: Node) -> Global | None:

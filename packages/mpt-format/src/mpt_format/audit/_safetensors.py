@@ -11,7 +11,7 @@ __all__ = ["read_safetensors_table"]
 
 import json
 
-from ._machine import Buffer
+from ._stream import Buffer
 
 _MAX_HEADER_BYTES = 100_000_000
 _BITS = {

@@ -16,10 +16,10 @@ from mpt_format.errors import escape_text
 from ._containers import Container
 from ._judge import find_callee_name
 from ._limits import Limits
-from ._machine import Stream
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 from ._result import Finding, TopLevelEntry
-from ._tensors import TensorRecord, find_tensor, storage_item_size, storage_record
+from ._stream import Stream
+from ._tensors import TensorRecord, find_tensor, is_tensor, storage_item_size, storage_record
 from ._walk import format_key
 
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
@@ -167,6 +167,6 @@ def find_flavour(container: Container) -> str | None:
         return "written by PyTorch Lightning"
     if {"model_state_dict", "optimizer_state_dict"} <= keys:
         return "a training checkpoint: model and optimizer state"
-    if all(find_tensor(value) is not None for _, value in pairs):
+    if all(is_tensor(value) for _, value in pairs):
         return "a bare state dict"
     return None

@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 
-from ._machine import BUILD, NOTE, SETITEM, Event
 from ._nodes import Call, DictNode, Global, Node, Persistent
+from ._stream import BUILD, NOTE, SETITEM, Event
 from ._torch_rules import load_rules
 
 _OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -61,40 +61,47 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     summary = Summary()
     suspect = summary.suspects.append
     storages = summary.storages
+    counted = summary.names
+    # A name is looked up once, where it is imported; what uses it refers to the same node afterwards.
+    callees: set[int] = set()
+    rebuilds: set[int] = set()
+    classes: set[int] = set()
     calls = persistent = 0
     for event in log:
         kind = type(event)
         if kind is Call:
             calls += 1
-            func = event.func
-            if (
-                type(func) is not Global
-                or func.full_name not in callable_names
-                or event.op != 0x52
-                or type(event.args) is not tuple
-            ):
+            func = id(event.func)
+            if func not in callees or event.op != 0x52 or type(event.args) is not tuple:
                 suspect(event)
-            elif func.full_name == "torch._utils._rebuild_tensor_v2" and _reaches_beyond(event.args):
+            elif func in rebuilds and _reaches_beyond(event.args):
                 summary.beyond.append(event)
         elif kind is Persistent:
             persistent += 1
             pid = event.pid
-            if type(pid) is tuple and len(pid) == storage_fields and pid[0] == "storage":
-                key = pid[2]
-                if (
-                    type(key) is str
-                    and type(pid[1]) is Global
-                    and pid[1].full_name in storage_names
-                    and type(pid[4]) is int
-                ):
-                    if key not in storages:
-                        storages[key] = event
-                    continue
-            suspect(event)
-        elif kind is Global:
-            summary.names[event.full_name] += 1
-            if event.full_name not in names:
+            if (
+                type(pid) is tuple
+                and len(pid) == storage_fields
+                and pid[0] == "storage"
+                and type(key := pid[2]) is str
+                and id(pid[1]) in classes
+                and type(pid[4]) is int
+            ):
+                if key not in storages:
+                    storages[key] = event
+            else:
                 suspect(event)
+        elif kind is Global:
+            name = event.full_name
+            counted[name] += 1
+            if name not in names:
+                suspect(event)
+            if name in callable_names:
+                callees.add(id(event))
+                if name == "torch._utils._rebuild_tensor_v2":
+                    rebuilds.add(id(event))
+            elif name in storage_names:
+                classes.add(id(event))
         elif kind is tuple:
             if event[1] == BUILD:
                 target, state = event[2]

@@ -7,13 +7,13 @@ Source: `torch/_utils.py` (`_rebuild_*`), `torch/_tensor.py` (`Tensor._reduce_ex
 
 from __future__ import annotations
 
-__all__ = ["StorageRecord", "TensorRecord", "find_tensor", "storage_item_size", "storage_record"]
+__all__ = ["StorageRecord", "TensorRecord", "find_tensor", "is_tensor", "storage_item_size", "storage_record"]
 
 from dataclasses import dataclass, replace
 from functools import cache
 
-from ._machine import Event
 from ._nodes import Call, Global, Node, Persistent
+from ._stream import Event
 from ._torch_rules import load_rules
 
 _STORAGE_DTYPES = {
@@ -106,6 +106,16 @@ def find_tensor(node: Node) -> TensorRecord | None:
         inner = find_tensor(args[0])
         return replace(inner, parameter=True) if inner else None
     return None
+
+
+def is_tensor(node: Node) -> bool:
+    """Whether `find_tensor` finds one, without reading it."""
+    if type(node) is not Call or type(node.func) is not Global:
+        return False
+    name = node.func.full_name
+    if name == "torch.nn.parameter.Parameter":
+        return find_tensor(node) is not None
+    return name in _READERS or name.startswith("torch._utils._rebuild_") or name in _OTHER_TENSORS
 
 
 def _read_dense(args: tuple[Node, ...]) -> TensorRecord:

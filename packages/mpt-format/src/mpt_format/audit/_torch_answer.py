@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["ask_torch", "describe_allowlist"]
 
 from collections.abc import Set as AbstractSet
-from functools import partial
+from functools import cache, partial
 
 from ._containers import Candidate, Container
 from ._hints import describe_versions, needed_names
@@ -22,17 +22,31 @@ from ._torch_rules import Rules, find_refusal, load_rules
 
 def ask_torch(container: Container, named_safetensors: bool) -> dict[str, TorchAnswer]:
     """The answer of every torch release in the table, oldest first; keyed by minor version."""
-    answers: dict[str, TorchAnswer] = {}
+    root = container.get_root()
+    missing = None
+    if root is not None and container.kind == "torch-zip":
+        missing = _find_missing(root.get_summary(container.storage_fields), container.storages.keys())
     asked: dict[int, TorchAnswer] = {}
-    for version, rules in load_rules().items():
-        key = hash((rules.opcodes, tuple(rules.allowed), rules.set_item_types, rules.safetensors_by_name))
-        if key not in asked:
-            asked[key] = _ask(container, rules, named_safetensors)
-        answers[".".join(version.split(".")[:2])] = asked[key]
+    answers: dict[str, TorchAnswer] = {}
+    for version, rules in _distinct_rules().items():
+        if id(rules) not in asked:
+            asked[id(rules)] = _ask(container, rules, named_safetensors, missing)
+        answers[version] = asked[id(rules)]
     return answers
 
 
-def _ask(container: Container, rules: Rules, named_safetensors: bool) -> TorchAnswer:
+@cache
+def _distinct_rules() -> dict[str, Rules]:
+    """Minor version -> the rules of the oldest release that answers like it."""
+    first: dict[object, Rules] = {}
+    found = {}
+    for version, rules in load_rules().items():
+        key = (rules.opcodes, tuple(rules.allowed), rules.set_item_types, rules.safetensors_by_name)
+        found[".".join(version.split(".")[:2])] = first.setdefault(key, rules)
+    return found
+
+
+def _ask(container: Container, rules: Rules, named_safetensors: bool, missing: Persistent | None) -> TorchAnswer:
     if container.kind == "safetensors":
         if container.problems:
             return TorchAnswer(loads=False, reason=container.problems[0])
@@ -44,20 +58,22 @@ def _ask(container: Container, rules: Rules, named_safetensors: bool) -> TorchAn
     if container.not_checkpoint and not container.candidates:
         return TorchAnswer(loads=False, reason=f"not a checkpoint: {container.description}")
     if container.kind == "legacy":
-        return _ask_streams(container.candidates, container, rules)
+        return _ask_streams(container.candidates, container, rules, None)
     if container.torch_refusal and container.kind != "pickle":
         return TorchAnswer(loads=False, reason=container.torch_refusal)
     root = container.get_root()
     if root is None:
         reason = container.problems[0] if container.problems else "it holds no object"
         return TorchAnswer(loads=False, reason=reason)
-    answer = _ask_streams([root], container, rules)
+    answer = _ask_streams([root], container, rules, missing)
     if answer.loads and container.torch_refusal:
         return TorchAnswer(loads=False, reason=container.torch_refusal)
     return answer
 
 
-def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules) -> TorchAnswer:
+def _ask_streams(
+    candidates: list[Candidate], container: Container, rules: Rules, missing: Persistent | None
+) -> TorchAnswer:
     for candidate in candidates:
         stream = candidate.stream
         summary = candidate.get_summary(container.storage_fields)
@@ -66,7 +82,6 @@ def _ask_streams(candidates: list[Candidate], container: Container, rules: Rules
         beyond = summary.beyond[0] if summary.beyond else None
         if beyond is not None and (refusal is None or beyond.offset < refusal.offset):
             return TorchAnswer(loads=False, reason="a tensor reaches behind the end of its storage")
-        missing = None if storages is None else _find_missing(summary, storages)
         if missing is not None and (refusal is None or missing.offset < refusal.offset):
             return TorchAnswer(loads=False, reason=f"the record data/{missing.pid[2][:40]} is not in the file")
         if refusal is not None:

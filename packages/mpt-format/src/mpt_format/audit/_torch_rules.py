@@ -18,9 +18,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ._machine import APPEND, BUILD, NOTE, SETITEM, Event
 from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable
 from ._opcodes import OPCODES, opcode_name
+from ._stream import APPEND, BUILD, NOTE, SETITEM, Event
 
 _REBUILDS = "torch._utils._rebuild_"
 _NEWOBJ = 0x81

@@ -23,64 +23,79 @@ _PLAIN = frozenset({type(None), bool, int, float, str, bytes, memoryview, BigInt
 Edge = tuple[str, Any]
 """What leads from a parent to a child: a kind of step and its key, index or name."""
 
+Children = Iterator[tuple[int, Node]]
+"""Children of a node, each with its position among all of them."""
+
+_REDUCE = 0x52
+
 _MAX_ALSO = 16
 
 
 class Walk:
-    """The nodes that can be reached from a root, each with its first path and how often it is referred to."""
+    """The nodes that can be reached from a root, each with its first path and how often it is referred to.
+
+    A path is kept as the index of the parent and a position among its children; words are made for those that are
+    printed.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.nodes: list[Node] = []
         self._parents: list[int] = []
-        self._edges: list[Edge] = []
-        self._index: dict[int, int] = {}
+        self._positions: list[int] = []
+        self.index: dict[int, int] = {}
+        """Id of a node -> its position in the walk."""
         self.references: dict[int, int] = {}
         """Index of a node -> how often it is referred to, where that is more than once."""
-        self._also: dict[int, list[tuple[int, Edge]]] = {}
+        self._also: dict[int, list[tuple[int, int]]] = {}
         self.callees: set[int] = set()
         """Ids of the globals that are called, or that say which class a call makes."""
-
-    def find_index(self, node: Node) -> int | None:
-        """Position of a node in the walk, or None when the root does not reach it."""
-        return self._index.get(id(node))
+        self._last_call: tuple[int, list[Edge]] = (-1, [])
 
     def format_path(self, index: int) -> str:
         """The first path to the node at `index`."""
-        steps = []
-        while index > 0 or (index == 0 and self._parents[0] >= 0):
-            steps.append(self._edges[index])
-            index = self._parents[index]
-            if index < 0:
-                break
-        return self._join(steps)
+        return self._format(self._parents[index], self._positions[index])
 
     def format_other_paths(self, index: int) -> list[str]:
         """Further paths to the same object, as many as were kept."""
-        paths = []
-        for parent, edge in self._also.get(index, ()):
-            steps = [edge]
-            while parent > 0:
-                steps.append(self._edges[parent])
-                parent = self._parents[parent]
-            paths.append(self._join(steps))
-        return paths
+        return [self._format(parent, position) for parent, position in self._also.get(index, ())]
 
-    def _join(self, steps: list[Edge]) -> str:
-        shown = self._limits.path_steps
-        if len(steps) > shown:
-            cut = len(steps) - shown
-            kept = [*steps[: shown // 2], ("cut", cut), *steps[-(shown // 2) :]]
-        else:
-            kept = steps
-        return "root" + "".join(format_step(step) for step in reversed(kept))
+    def _format(self, parent: int, position: int) -> str:
+        """The path that ends with the child at a position of a parent; the middle of a long one is elided."""
+        steps = []
+        while parent >= 0:
+            steps.append((parent, position))
+            parent, position = self._parents[parent], self._positions[parent]
+        half = self._limits.path_steps // 2
+        cut = len(steps) - self._limits.path_steps
+        words = [format_step(self._find_edge(*step)) for step in (steps if cut <= 0 else steps[:half])]
+        if cut > 0:
+            words.append(format_step(("cut", cut)))
+            words += [format_step(self._find_edge(*step)) for step in steps[-half:]]
+        return "root" + "".join(reversed(words))
 
-    def add_reference(self, index: int, parent: int, edge: Edge) -> None:
+    def _find_edge(self, parent: int, position: int) -> Edge:
+        """What leads from a parent to the child at a position."""
+        node = self.nodes[parent]
+        kind = type(node)
+        if kind is DictNode:
+            return ("key", node[position - 1]) if position % 2 else ("keys", position // 2)
+        if kind is list or kind is tuple:
+            return "item", position
+        if kind is SetNode:
+            return "member", position
+        if kind is Persistent:
+            return "persistent", position
+        if self._last_call[0] != parent:  # findings come in file order: mostly of the same parent
+            self._last_call = parent, [step for _, step in _parts(node, set())]
+        return self._last_call[1][position]
+
+    def add_reference(self, index: int, parent: int, position: int) -> None:
         """Count one more reference to a node that was reached before."""
         self.references[index] = self.references.get(index, 1) + 1
         also = self._also.setdefault(index, [])
         if len(also) < _MAX_ALSO:
-            also.append((parent, edge))
+            also.append((parent, position))
 
 
 def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
@@ -92,72 +107,91 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
         with_bytes: Whether byte strings and long integers are nodes of their own.
     """
     walk = Walk(limits)
-    nodes, parents, edges, index = walk.nodes, walk._parents, walk._edges, walk._index
+    nodes, parents, positions, index = walk.nodes, walk._parents, walk._positions, walk.index
     plain = _PLAIN - {bytes, memoryview, BigInt, ByteArray} if with_bytes else _PLAIN
-    pending: list[tuple[Node, int, Edge]] = [(root, -1, ("root", None))]
-    while pending:
-        node, parent, edge = pending.pop()
-        here = index.get(id(node))
-        if here is not None:
-            if node != ():
-                walk.add_reference(here, parent, edge)
-            continue
-        here = len(nodes)
-        index[id(node)] = here
-        nodes.append(node)
-        parents.append(parent)
-        edges.append(edge)
-        kind = type(node)
-        found: list[tuple[Node, int, Edge]]
-        if kind is DictNode:
-            found = []
-            for at in range(0, len(node) - 1, 2):
-                key, value = node[at], node[at + 1]
-                if type(key) not in plain:
-                    found.append((key, here, ("keys", at // 2)))
-                if type(value) not in plain and not (type(value) is Call and _is_inert(value)):
-                    found.append((value, here, ("key", key)))
-        elif kind is list or kind is tuple:
-            found = [
-                (child, here, ("item", at))
-                for at, child in enumerate(node)
-                if type(child) not in plain and not (type(child) is Call and _is_inert(child))
-            ]
-        elif kind is SetNode:
-            found = [(child, here, ("member", at)) for at, child in enumerate(node) if type(child) not in plain]
-        elif kind is Call:
-            found = [
-                (child, here, step)
-                for child, step in _parts(node, walk.callees)
-                if type(child) not in plain and not (type(child) is Call and _is_inert(child))
-            ]
-        elif kind is Persistent:
-            pid = node.pid
-            if type(pid) is tuple:
-                found = []
-                for at, child in enumerate(pid):
-                    if type(child) is Global and at == 1:
-                        walk.callees.add(id(child))
-                    elif type(child) not in plain:
-                        found.append((child, here, ("persistent", at)))
+    meanings: dict[int, int] = {}  # id of a callee -> what its arguments are
+    children: Children = iter([(0, root)])
+    parent = -1
+    pending: list[tuple[Children, int]] = []
+    while True:
+        for position, node in children:
+            kind = type(node)
+            below: Children | None
+            if kind is Call:
+                func, args = node.func, node.args
+                meaning = meanings.get(id(func))
+                if meaning is None:
+                    meaning = meanings[id(func)] = _classify(func)
+                usual = node.more is None and node.op == _REDUCE and type(args) is tuple
+                if usual and parent >= 0:
+                    if meaning == _TEXT_CALL:
+                        if _TEXTS.issuperset(map(type, args)):
+                            continue
+                    elif meaning == _TENSOR_CALL and _is_inert_tensor(args):
+                        continue
+                new = len(nodes)
+                here = index.setdefault(id(node), new)
+                if here != new:
+                    walk.add_reference(here, parent, position)
+                    continue
+                if usual and meaning != _SPECIAL_CALL:  # the same as what `_parts` says, in less time
+                    below = None if plain.issuperset(map(type, args)) else enumerate(args)
+                else:
+                    below = enumerate([child for child, _ in _parts(node, walk.callees)])
+            elif kind in plain and parent >= 0:
+                continue
             else:
-                found = [] if type(pid) in plain else [(pid, here, ("persistent", 0))]
+                new = len(nodes)
+                here = index.setdefault(id(node), new)
+                if here != new:
+                    if kind is not tuple or node:  # the empty tuple is one object everywhere
+                        walk.add_reference(here, parent, position)
+                    continue
+                if kind is DictNode or kind is list or kind is tuple or kind is SetNode:
+                    below = None if plain.issuperset(map(type, node)) else enumerate(node)
+                else:
+                    below = _persistent_parts(node, walk.callees) if kind is Persistent else None
+            nodes.append(node)
+            parents.append(parent)
+            positions.append(position)
+            if below is not None:
+                pending.append((children, parent))
+                children, parent = below, new
+                break
         else:
-            continue
-        found.reverse()
-        pending.extend(found)
-    return walk
+            if not pending:
+                walk.callees.update(func for func, meaning in meanings.items() if meaning != _SPECIAL_CALL)
+                return walk
+            children, parent = pending.pop()
 
 
-def _is_inert(call: Call) -> bool:
-    """Whether a call rebuilds a dense tensor or a byte string: nothing below it can be a finding."""
-    func = call.func
-    if type(func) is not Global or func.full_name not in _INERT or call.more is not None:
-        return False
-    args = call.args
+_SPECIAL_CALL, _PLAIN_CALL, _TEXT_CALL, _TENSOR_CALL = range(4)
+"""What the function of a call says about its arguments: they mean something of their own, they are parts of the result,
+or they usually are inert: nothing below them can be a finding."""
+
+
+def _classify(func: Node) -> int:
+    if type(func) is not Global or func.full_name in _SPECIAL:
+        return _SPECIAL_CALL
     if func.full_name == "_codecs.encode":
-        return type(args) is tuple and _TEXTS.issuperset(map(type, args))
-    if type(args) is not tuple or len(args) != 6 or not is_plain_storage(args[0]):
+        return _TEXT_CALL
+    return _TENSOR_CALL if func.full_name == "torch._utils._rebuild_tensor_v2" else _PLAIN_CALL
+
+
+def _persistent_parts(node: Persistent, callees: set[int]) -> Children:
+    """What a persistent id consists of; the class of a storage is noted and left out."""
+    pid = node.pid
+    if type(pid) is not tuple:
+        return iter([(0, pid)])
+    if len(pid) > 1 and type(pid[1]) is Global:
+        callees.add(id(pid[1]))
+        return iter([(at, child) for at, child in enumerate(pid) if at != 1])
+    return enumerate(pid)
+
+
+def _is_inert_tensor(args: tuple[Node, ...]) -> bool:
+    """Whether these arguments rebuild a dense tensor and hold nothing else."""
+    if len(args) != 6 or not is_plain_storage(args[0]):
         return False
     hooks = args[5]
     return (
@@ -175,7 +209,6 @@ def _is_inert(call: Call) -> bool:
     )
 
 
-_INERT = frozenset({"torch._utils._rebuild_tensor_v2", "_codecs.encode"})
 _TEXTS = frozenset({str})
 _INTEGERS = frozenset({int})
 
@@ -322,6 +355,7 @@ _CLASS_FIRST = frozenset(
         "numpy._core.multiarray._reconstruct",
     }
 )
+_SPECIAL = _MAPPINGS | _SEQUENCES | _CLASS_FIRST
 _PLAIN_CONSTRUCTORS = frozenset({"torch.nn.parameter.Parameter", "torch.Tensor", "torch.Size"})
 
 

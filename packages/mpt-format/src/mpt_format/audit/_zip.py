@@ -19,21 +19,24 @@ from struct import Struct
 from typing import NamedTuple
 
 from ._limits import Limits
-from ._machine import Buffer
-from ._mapped import MappedFile, read_range
+from ._mapped import read_range, small_range_reader
+from ._stream import Buffer
 
 STORED, DEFLATED = 0, 8
 _END = Struct("<4s4H2LH")
 _END64_LOCATOR = Struct("<4sLQL")
 _END64 = Struct("<4sQ2H2L4Q")
-_CENTRAL = Struct("<8x2H4x3L3H8xL")
-"""Flags, method, CRC, packed and unpacked size, three lengths, header offset; the rest is skipped."""
+_CENTRAL = Struct("<6x10s3L3H8xL")
+"""Version to date as they stand in both headers, CRC, packed and unpacked size, three lengths, header offset."""
+_FLAGS_AND_METHOD = Struct("<2x2H4x")
+"""What matters of those first ten bytes."""
 _LOCAL = Struct("<4s5H3L2H")
+_LOCAL_START = Struct("<4s10s3L2H")
+"""A local header, with the same ten bytes in one piece."""
 _ENCRYPTED = 0x1
 _DESCRIPTOR = 0x8
 _UTF8_NAME = 0x800
 _MAX_PROBLEMS = 20
-_TWELVE_ZEROS = bytes(12)
 
 
 class ZipMember(NamedTuple):
@@ -107,12 +110,13 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
     members = directory.members
     problems = directory.problems
     add = members.append
-    unpack = _CENTRAL.unpack_from
+    unpack, unpack_local = _CENTRAL.unpack_from, _LOCAL_START.unpack_from
     at, end, start, whole = 0, len(central), directory.start, len(data)
     limit = limits.members
     furthest = 0
     in_order = True
-    fetch = data.fetch if isinstance(data, MappedFile) else lambda begin, end: data[begin:end]
+    fetch = small_range_reader(data, spacing=whole // (len(central) // _CENTRAL.size + 1))
+    meanings: dict[bytes, tuple[int, int]] = {}
     while at < end:
         if len(members) >= limit:
             directory.limit = f"members: stopped after {limit}"
@@ -121,24 +125,29 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
         if name_at > end or not central.startswith(b"PK\x01\x02", at):
             problems.append(f"the central directory is broken at byte {offset + at}")
             return
-        flags, method, crc, packed, unpacked, n_name, n_extra, n_comment, header = unpack(central, at)
+        common, crc, packed, unpacked, n_name, n_extra, n_comment, header = unpack(central, at)
         raw_name = central[name_at : name_at + n_name]
-        common = central[at + 6 : at + 30]
         at = name_at + n_name + n_extra + n_comment
         if at > end:
             problems.append("the central directory is cut off")
             return
+        if common not in meanings:
+            meanings[common] = _FLAGS_AND_METHOD.unpack(common)
+        flags, method = meanings[common]
         name = raw_name.decode() if raw_name.isascii() else _decode_name(raw_name, flags)
+        # With a data descriptor (as torch writes) the local header leaves CRC and sizes at zero.
+        described = (0, 0, 0) if flags & _DESCRIPTOR else (crc, packed, unpacked)
         if packed == 0xFFFFFFFF or unpacked == 0xFFFFFFFF or header == 0xFFFFFFFF:
             extra = central[name_at + n_name : name_at + n_name + n_extra]
             unpacked, packed, header = _widen(extra, unpacked, packed, header)
         header += start
-        local = fetch(header, header + 30 + n_name) if header >= 0 else b""
-        # With a data descriptor (as torch writes) the local header leaves CRC and sizes at zero.
-        expected = common[:10] + _TWELVE_ZEROS + common[22:] if flags & _DESCRIPTOR else common
-        if local.startswith(b"PK\x03\x04" + expected) and local.endswith(raw_name) and len(local) == 30 + n_name:
-            data_offset = header + 30 + n_name + local[28] + (local[29] << 8)
-        else:
+        local = fetch(header, header + 30 + n_name) if 0 <= header < whole else b""
+        data_offset = -1
+        if len(local) == 30 + n_name and local.endswith(raw_name):
+            found = unpack_local(local)
+            if found[:6] == (b"PK\x03\x04", common, *described, n_name):
+                data_offset = header + 30 + n_name + found[6]
+        if data_offset < 0:
             data_offset = _check_local(data, header, raw_name, method, packed, unpacked, crc, flags, directory)
         if data_offset + packed > whole:
             problems.append(f"member {name[:80]!r} reaches behind the end of the file")
