@@ -246,18 +246,19 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "long path", b"\x80\x02" + b"](" * 5_000 + SYSTEM + b"e" * 5_000 + b"."
     yield "path of terminal escapes", p2(b"}" + text("\x1b[2J\x1b]0;x\x07\u202e") + SYSTEM + b"s")
     yield "a million imports", b"\x80\x02" + glob("os", "system") * 100_000 + b"."
-    yield "deflated bomb", _zip({"a/data.pkl": b"\x80\x02" + b"N" * (300 << 20) + b"."}, zipfile.ZIP_DEFLATED)
-    yield "fifty thousand members", _zip({f"a/{i}": b"" for i in range(50_000)} | {"a/data.pkl": p2(SYSTEM)})
-    nested = _zip({"a/data.pkl": p2(SYSTEM)})
+    yield "deflated bomb", pack({"a/data.pkl": b"\x80\x02" + b"N" * (300 << 20) + b"."}, zipfile.ZIP_DEFLATED)
+    yield "fifty thousand members", pack({f"a/{i}": b"" for i in range(50_000)} | {"a/data.pkl": p2(SYSTEM)})
+    nested = pack({"a/data.pkl": p2(SYSTEM)})
     for _ in range(12):
-        nested = _zip({"x.pt": nested})
+        nested = pack({"x.pt": nested})
     yield "archive in archive", nested
     deep = b"[" * 100_000
     yield "deep JSON in safetensors", struct.pack("<Q", len(deep) + 8) + b'{"a":' + deep + b"]}}"
-    yield "deep JSON in a model zip", _zip({"data": deep, "policy.pth": b"", "_stable_baselines3_version": b"2"})
+    yield "deep JSON in a model zip", pack({"data": deep, "policy.pth": b"", "_stable_baselines3_version": b"2"})
 
 
-def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def pack(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip of these members."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method, allowZip64=True) as archive:
         for name, data in members.items():
@@ -267,27 +268,41 @@ def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
 
 def torch_zip(pickled: bytes, **more: bytes) -> bytes:
     """A torch zip around one pickle."""
-    return _zip({"archive/data.pkl": pickled, "archive/version": b"3\n", **more})
+    return pack({"archive/data.pkl": pickled, "archive/version": b"3\n", **more})
 
 
 def containers() -> Iterator[tuple[str, bytes]]:
     """Files that hide a pickle that runs code, or that two readers would read differently."""
     evil, plain = p2(SYSTEM), p2(b"}")
     yield "torch zip", torch_zip(evil)
-    yield "torch zip, deflated", _zip({"archive/data.pkl": evil}, zipfile.ZIP_DEFLATED)
-    yield "torch zip, bzip2", _zip({"archive/data.pkl": evil}, zipfile.ZIP_BZIP2)
+    yield "torch zip, deflated", pack({"archive/data.pkl": evil}, zipfile.ZIP_DEFLATED)
+    yield "torch zip, bzip2", pack({"archive/data.pkl": evil}, zipfile.ZIP_BZIP2)
     wrong = bytearray(torch_zip(evil))
     crc = struct.pack("<I", zlib.crc32(evil))
     while crc in wrong:
         at = wrong.index(crc)
         wrong[at : at + 4] = b"\0\0\0\0"
     yield "torch zip with a zero CRC", bytes(wrong)
-    yield "second pickle in the zip", _zip({"archive/data.pkl": plain, "archive/extra.pkl": evil})
-    yield "second pickle without an ending", _zip({"archive/data.pkl": plain, "archive/notes": evil})
-    yield "nested torch file", _zip({"archive/data.pkl": plain, "archive/inner.pt": torch_zip(evil)})
+    yield "second pickle in the zip", pack({"archive/data.pkl": plain, "archive/extra.pkl": evil})
+    yield "second pickle without an ending", pack({"archive/data.pkl": plain, "archive/notes": evil})
+    yield "nested torch file", pack({"archive/data.pkl": plain, "archive/inner.pt": torch_zip(evil)})
     yield "two main pickles, good first", _twice(plain, evil)
     yield "two main pickles, bad first", _twice(evil, plain)
-    yield "another folder's pickle", _zip({"a/data.pkl": plain, "b/data.pkl": evil})
+    quiet = b"cos\nsystem\n(S'" + COMMAND.encode() + b"'\ntR."
+    for method, word in ((zipfile.ZIP_STORED, "stored"), (zipfile.ZIP_DEFLATED, "deflated")):
+        for where in ("notes.txt", "byteorder", "data/7", "data/x.pkl", ".data/serialization_id"):
+            members = {"archive/data.pkl": plain, f"archive/{where}": quiet}
+            yield f"protocol 0 in {where}, {word}", pack(members, method)
+    yield "pickle among the records", pack({"archive/data.pkl": plain, "archive/data/0": evil})
+    yield "archive among the records", pack({"archive/data.pkl": plain, "archive/data/0": torch_zip(evil)})
+    yield (
+        "pickle in an archive's README",
+        pack({"manifest.json": b"{}", "weights.safetensors": _safe(), "README.md": quiet}),
+    )
+    yield "zip behind a zip, bad first", torch_zip(evil) + torch_zip(plain)
+    yield "zip behind a zip, bad last", torch_zip(plain) + torch_zip(evil)
+    yield "bytes before the archive", b"PK\x03\x04" + bytes(60) + torch_zip(evil)
+    yield "another folder's pickle", pack({"a/data.pkl": plain, "b/data.pkl": evil})
     yield "names differ in the headers", torch_zip(evil).replace(b"archive/data.pkl", b"archive/data.txt", 1)
     yield "central name differs", _replace_last(torch_zip(evil), b"archive/data.pkl", b"archive/data.txt")
     yield "NUL in a name", torch_zip(evil).replace(b"archive/data.pkl", b"archive/data\0pkl")
@@ -317,13 +332,13 @@ def containers() -> Iterator[tuple[str, bytes]]:
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + evil
     yield "numpy file of objects", npy
-    yield "numpy archive of objects", _zip({"a.npy": npy})
+    yield "numpy archive of objects", pack({"a.npy": npy})
     sb3 = {"a": {":type:": "x", ":serialized:": base64.b64encode(evil).decode()}}
-    yield "stable-baselines3 data", _zip({"data": json.dumps(sb3).encode(), "_stable_baselines3_version": b"2.7"})
-    yield "stable-baselines3 policy", _zip({"data": b"{}", "policy.pth": torch_zip(evil)})
-    yield "torchscript with a pickle", _zip({"m/data.pkl": evil, "m/constants.pkl": p2(b")"), "m/code/a.py": b""})
-    yield "torchscript constants", _zip({"m/data.pkl": plain, "m/constants.pkl": evil})
-    yield "archive with a pickle beside", _zip({"manifest.json": b"{}", "weights.safetensors": _safe(), "x.pkl": evil})
+    yield "stable-baselines3 data", pack({"data": json.dumps(sb3).encode(), "_stable_baselines3_version": b"2.7"})
+    yield "stable-baselines3 policy", pack({"data": b"{}", "policy.pth": torch_zip(evil)})
+    yield "torchscript with a pickle", pack({"m/data.pkl": evil, "m/constants.pkl": p2(b")"), "m/code/a.py": b""})
+    yield "torchscript constants", pack({"m/data.pkl": plain, "m/constants.pkl": evil})
+    yield "archive with a pickle beside", pack({"manifest.json": b"{}", "weights.safetensors": _safe(), "x.pkl": evil})
 
 
 def broken_tensors() -> Iterator[tuple[str, bytes]]:
@@ -357,7 +372,7 @@ def _safetensors(header: bytes, size: int) -> bytes:
 
 
 def _twice(first: bytes, second: bytes) -> bytes:
-    data = _zip({"archive/data.pkl": first, "archive/dato.pkl": second})
+    data = pack({"archive/data.pkl": first, "archive/dato.pkl": second})
     return data.replace(b"archive/dato.pkl", b"archive/data.pkl")
 
 
@@ -371,7 +386,7 @@ def _with_comment(data: bytes, comment: bytes) -> bytes:
 
 
 def _overlapping(evil: bytes) -> bytes:
-    data = bytearray(_zip({"archive/data.pkl": evil, "archive/version": b"3"}))
+    data = bytearray(pack({"archive/data.pkl": evil, "archive/version": b"3"}))
     second = data.rindex(b"PK\x01\x02")
     data[second + 42 : second + 46] = b"\0\0\0\0"
     return bytes(data)

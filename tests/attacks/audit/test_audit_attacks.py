@@ -10,14 +10,25 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import pytest
 from mpt_format import AuditError, ConversionError, MptError, audit_checkpoint, convert_checkpoint
-from mpt_format.audit import FileAudit, audit_bytes
+from mpt_format.audit import FileAudit, Limits, audit_bytes
 from mpt_format.audit._markdown import format_report
 from mpt_format.audit._text import format_audit
 
-from .attacks import GROUPS, MARKER, bombs, broken_tensors, containers, hidden_streams, running_streams, torch_zip
+from .attacks import (
+    GROUPS,
+    MARKER,
+    bombs,
+    broken_tensors,
+    containers,
+    hidden_streams,
+    pack,
+    running_streams,
+    torch_zip,
+)
 
 _REPOSITORY = Path(__file__).parents[3]
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -59,6 +70,36 @@ def test_no_stream_that_runs_code_passes_inside_a_torch_file(wrap: object) -> No
 def test_no_unknown_call_passes() -> None:
     passed = [n for n, data in hidden_streams() if audit_bytes(data, name=n).verdict in ("ok", "incompatible")]
     assert passed == []
+
+
+@pytest.mark.parametrize("method", [ZIP_STORED, ZIP_DEFLATED])
+def test_all_streams_of_a_file_share_one_bound(method: int) -> None:
+    limits = Limits(opcodes=10_000, all_opcodes=25_000)
+    long = b"\x80\x02" + b"N" * 9_000 + b"0" * 8_999 + b"."
+    for ending in (".pkl", ".txt"):
+        data = pack({"a/data.pkl": b"\x80\x02}."} | {f"a/{i}{ending}": long for i in range(40)}, method)
+        audit = audit_bytes(data, name="x", limits=limits)
+        assert audit.verdict == "suspicious"
+        assert any(limit.startswith("opcodes in all") for limit in audit.limits_hit)
+        assert audit.totals["pickles"] < 10
+
+
+def test_all_members_of_a_file_share_one_bound_for_unpacking() -> None:
+    limits = Limits(all_unpacked_bytes=100_000)
+    data = pack({"a/data.pkl": b"\x80\x02}."} | {f"a/{i}": bytes(60_000) for i in range(40)}, ZIP_DEFLATED)
+    audit = audit_bytes(data, name="x", limits=limits)
+    assert audit.verdict == "suspicious"
+    assert any(limit.startswith("unpacked bytes in all") for limit in audit.limits_hit)
+
+
+def test_text_beside_the_pickle_is_no_pickle() -> None:
+    texts = [
+        b"cat\ndog\nRat\n",
+        b"import os\nimport re\n",
+        b"class Model(Module):\n  def forward(self):\n    return 1\n",
+    ]
+    for content in texts:
+        assert audit_bytes(torch_zip(b"\x80\x02}.", **{"archive/note.txt": content}), name="x").verdict == "ok"
 
 
 def test_every_finding_of_a_call_has_its_byte() -> None:

@@ -21,10 +21,10 @@ from typing import IO, cast
 
 from ._limits import Limits
 from ._machine import run_pickle
-from ._nodes import Persistent
+from ._nodes import Call, Ext, Global, Persistent, Unresolvable
 from ._safetensors import read_safetensors_table
 from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
-from ._stream import Buffer, Stream
+from ._stream import BUILD, Buffer, Stream
 from ._summary import Summary, summarize
 from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
 
@@ -82,12 +82,61 @@ class Container:
     """Name, dtype and shape of the tensors of a safetensors member."""
     storage_fields: int = 5
 
+    unpacked_size_bytes: int = 0
+    """What compressed members unpacked to, all together."""
+    turns: int = 0
+    """At most so many opcodes were read in all streams together."""
+
+    def read_stream(self, data: Buffer, start: int, limits: Limits, *, stop: int | None = None) -> Stream:
+        """Read one stream and count it."""
+        stream = run_pickle(data, start, limits, stop=stop)
+        self.turns += min(stream.end - start, limits.opcodes)
+        return stream
+
+    def may_read_on(self, limits: Limits) -> bool:
+        """Whether the bounds for all streams of a file together leave room for one more; else they are named."""
+        for text, used, bound in (
+            ("opcodes in all", self.turns, limits.all_opcodes),
+            ("unpacked bytes in all", self.unpacked_size_bytes, limits.all_unpacked_bytes),
+            ("streams", len(self.candidates), limits.streams),
+        ):
+            if used >= bound:
+                reached = f"{text}: stopped after {bound}"
+                if reached not in self.limits_hit:
+                    self.limits_hit.append(reached)
+                return False
+        return True
+
+    def add_unannounced(self, label: str, stream: Stream) -> None:
+        """Keep the stream of a member that nothing announces as a pickle, when it is one that imports."""
+        if _imports(stream):
+            self.candidates.append(Candidate(name=label, stream=stream))
+
     def get_root(self) -> Candidate | None:
         """The stream that holds the object `torch.load` returns, where there is one."""
         for candidate in self.candidates:
             if candidate.root:
                 return candidate
         return None
+
+
+def _imports(stream: Stream) -> bool:
+    """Whether a stream imports what can be imported and ends, or uses it: text that begins like a pickle does not."""
+    importable: set[int] = set()
+    for event in stream.log:
+        kind, used = type(event), False
+        if kind is Global:
+            if all(part.isidentifier() for part in event.full_name.split(".")):
+                importable.add(id(event))
+        elif kind is Call:
+            used = type(event.func) is not Global or id(event.func) in importable
+        elif kind is tuple and event[1] == BUILD:
+            used = id(event[2][0]) in importable
+        elif kind is Ext or kind is Unresolvable:
+            used = True
+        if used:
+            return True
+    return stream.complete and bool(importable)
 
 
 def open_container(data: Buffer, limits: Limits, *, name: str = "", nesting: int = 0) -> Container:
@@ -155,6 +204,7 @@ def _open_pickles(data: Buffer, limits: Limits, name: str) -> Container | None:
         kind="pickle",
         description="a plain pickle, not written by torch.save",
         candidates=[Candidate(name=name, stream=first, root=True)],
+        turns=min(first.end, limits.opcodes),
         torch_refusal="Invalid magic number; corrupt file? (a plain pickle, not written by torch.save)",
     )
     _follow_streams(data, first, container, limits, name)
@@ -165,11 +215,10 @@ def _follow_streams(data: Buffer, first: Stream, container: Container, limits: L
     """Read the streams that stand behind the first one, as long as each ends in STOP."""
     stream = first
     while stream.complete and stream.end < len(data):
-        if len(container.candidates) >= limits.streams:
-            container.limits_hit.append(f"streams: stopped after {limits.streams}")
+        if not container.may_read_on(limits):
             return
         at = stream.end
-        stream = run_pickle(data, at, limits)
+        stream = container.read_stream(data, at, limits)
         if not stream.complete and not any(type(event) is not tuple for event in stream.log):
             container.notes.append(f"{len(data) - at} bytes follow the last pickle and are no pickle")
             return
@@ -242,8 +291,8 @@ def _locate_legacy_storages(
 
 def _add_trailing_pickle(data: Buffer, at: int, container: Container, name: str, limits: Limits) -> None:
     """Audit what follows the end of a format as well, where it is pickles that name something."""
-    while at < len(data) and len(container.candidates) < limits.streams:
-        stream = run_pickle(data, at, limits)
+    while at < len(data) and container.may_read_on(limits):
+        stream = container.read_stream(data, at, limits)
         if any(type(event) is not tuple for event in stream.log):
             container.candidates.append(Candidate(name=_join(name, f"byte {at}"), stream=stream))
         if not stream.complete:
@@ -296,7 +345,9 @@ def _open_tar(data: Buffer, limits: Limits, name: str, nesting: int) -> Containe
                 f"tar member {member_name[:80]!r}: more than {limits.inflated_size_bytes} bytes"
             )
             continue
-        _descend(data[offset : offset + size], _join(name, member_name), offset, container, limits, nesting, True)
+        if not container.may_read_on(limits):
+            break
+        _descend(data[offset : offset + size], _join(name, member_name), offset, container, limits, nesting)
     if not container.candidates:
         container.not_checkpoint = not container.problems
     return container
@@ -306,12 +357,57 @@ def _reader(data: Buffer) -> IO[bytes]:
     return io.BytesIO(data) if isinstance(data, bytes) else cast(IO[bytes], data)
 
 
+def _open_preceding(data: Buffer, container: Container, limits: Limits, name: str, nesting: int) -> None:
+    """Audit what stands before an archive: zips one after the other, as a shard of a distributed checkpoint is made.
+
+    Source: `torch/distributed/checkpoint/filesystem.py` (`_write_item`): one `torch.save` per tensor, in one file.
+    """
+    assert container.directory is not None
+    stop = container.directory.start
+    parts = 1
+    while stop > 0:
+        if not container.may_read_on(limits):
+            return
+        directory = read_zip_directory(data, limits, stop=stop)
+        if directory is None or directory.end != stop or directory.start < 0 or not directory.members:
+            container.notes.append(f"{stop} bytes stand before the archive")
+            container.problems.append("an archive begins behind other bytes: two readers see two files")
+            _add_trailing_pickle(data, 0, container, name, limits)
+            return
+        part = _read_zip(data, directory, limits, _join(name, f"archive at byte {directory.start}"), nesting)
+        container.candidates.extend(part.candidates)
+        container.problems.extend(part.problems)
+        container.limits_hit.extend(part.limits_hit)
+        container.turns += part.turns
+        container.unpacked_size_bytes += part.unpacked_size_bytes
+        parts += 1
+        stop = directory.start
+    for candidate in container.candidates:
+        candidate.root = False
+    container.kind = "torch-shard"
+    container.description = f"{parts} archives one after the other, as torch.distributed.checkpoint writes a shard"
+    container.torch_refusal = "PytorchStreamReader failed reading zip archive: invalid header or archive is corrupted"
+
+
 def _open_zip(data: Buffer, limits: Limits, name: str, nesting: int) -> Container:
     directory = read_zip_directory(data, limits)
     if directory is None:
         return Container(
             kind="zip", description="a zip archive", problems=["the zip has no end record: it is cut off or damaged"]
         )
+    container = _read_zip(data, directory, limits, name, nesting)
+    if directory.end < len(data):
+        container.notes.append(f"{len(data) - directory.end} bytes follow the archive")
+        _add_trailing_pickle(data, directory.end, container, name, limits)
+    if directory.start > 0:
+        _open_preceding(data, container, limits, name, nesting)
+    if not container.candidates and not container.without_pickle and not container.problems:
+        container.not_checkpoint = True
+    return container
+
+
+def _read_zip(data: Buffer, directory: ZipDirectory, limits: Limits, name: str, nesting: int) -> Container:
+    """Tell what kind of zip a directory describes, and read its pickles."""
     container = Container(kind="zip", description="a zip archive", directory=directory)
     container.problems.extend(directory.problems)
     if directory.limit:
@@ -345,14 +441,7 @@ def _open_zip(data: Buffer, limits: Limits, name: str, nesting: int) -> Containe
         container.torch_refusal = (
             "PytorchStreamReader failed locating file data.pkl: file not found (a zip not written by torch.save)"
         )
-    if directory.start and container.kind in ("torch-zip", "torchscript"):
-        container.notes.append(f"{directory.start} bytes stand before the archive")
     _read_members(data, container, limits, name, nesting)
-    if directory.end < len(data):
-        container.notes.append(f"{len(data) - directory.end} bytes follow the archive")
-        _add_trailing_pickle(data, directory.end, container, name, limits)
-    if not container.candidates and not container.without_pickle and not container.problems:
-        container.not_checkpoint = True
     return container
 
 
@@ -361,10 +450,7 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
     assert directory is not None
     in_torch = container.kind in ("torch-zip", "torchscript")
     records = container.prefix + "data/"
-    main = container.prefix + "data.pkl"
-    tensors = container.prefix + ("constants/" if container.kind == "torchscript" else "data/")
-    main_done = False
-    size = len(data)
+    constants = container.prefix + "constants/" if container.kind == "torchscript" else records
     others = directory.members
     if in_torch:  # nearly all members are tensor records: take them together
         cut = len(records)
@@ -373,83 +459,103 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
             for m in reversed(others)
             if m.name.startswith(records) and m.method == STORED and m.data_offset >= 0
         }
-        others = [m for m in others if not m.name.startswith((records, tensors))]
+        others = [m for m in others if not m.name.startswith((records, constants))]
     for member in others:
-        member_name = member.name
-        if not member.size_bytes or member_name.endswith("/"):
-            continue
-        if member_name.endswith("weights.safetensors") or member_name.endswith(".safetensors"):
-            _read_tensor_member(data, member, container, limits)
-            continue
-        if in_torch and member_name == container.prefix + "byteorder":
-            content, _ = unpack_member(data, member, limits)
-            if content is not None and bytes(content[:8]) in (b"little", b"big"):
-                container.byteorder = bytes(content[:8]).decode()
-            continue
-        is_root = in_torch and member_name == main and not main_done
-        if not is_root and not _worth_reading(data, member, size):
-            continue
-        label = _join(name, member_name)
-        if is_root and member.method == STORED and member.data_offset >= 0 and member.size_bytes > _COPY_LIMIT:
-            main_done = True
+        _read_member(data, member, container, limits, name, nesting)
+    if in_torch:  # what no tensor names is no record, wherever it lies
+        named = {key for candidate in container.candidates for key in candidate.get_summary(5).storages}
+        for member in directory.members:
+            for folder in {records, constants}:
+                if member.name.startswith(folder) and member.name[len(folder) :] not in named:
+                    _read_member(data, member, container, limits, name, nesting)
+
+
+def _read_member(
+    data: Buffer, member: ZipMember, container: Container, limits: Limits, name: str, nesting: int
+) -> None:
+    member_name = member.name
+    in_torch = container.kind in ("torch-zip", "torchscript")
+    if not member.size_bytes or member_name.endswith("/"):
+        return
+    if member_name.endswith(".safetensors"):
+        _read_tensor_member(data, member, container, limits)
+        return
+    is_root = in_torch and member_name == container.prefix + "data.pkl" and container.get_root() is None
+    label = _join(name, member_name)
+    if is_root and member.method == STORED and member.data_offset >= 0 and member.size_bytes > _COPY_LIMIT:
+        stop = member.data_offset + member.size_bytes
+        stream = container.read_stream(data, member.data_offset, limits, stop=stop)
+        container.candidates.append(Candidate(name=name, stream=stream, root=True))
+        return
+    if not is_root and not container.may_read_on(limits):
+        return
+    announced = is_root or _is_announced(data, member)
+    if not announced and member.method == STORED:
+        if member.data_offset >= 0:
             stop = member.data_offset + member.size_bytes
-            stream = run_pickle(data, member.data_offset, limits, stop=stop)
-            container.candidates.append(Candidate(name=name, stream=stream, root=True))
-            continue
-        if member.size_bytes > limits.inflated_size_bytes:
-            container.limits_hit.append(f"member {member_name[:80]!r}: more than {limits.inflated_size_bytes} bytes")
-            continue
-        content, reason = unpack_member(data, member, limits)
-        if content is None:
-            if reason is not None and reason.startswith("limit: "):
-                container.limits_hit.append(f"member {member_name[:80]!r}: {reason[7:]}")
-            elif is_root or _is_pickle_name(member_name):
-                container.problems.append(f"member {member_name[:80]!r} cannot be read: {reason}")
-            continue
-        if is_root:
-            main_done = True
-            base = member.data_offset if member.method == STORED else 0
-            stream = run_pickle(content, 0, limits)
-            container.candidates.append(Candidate(name=name, stream=stream, base=base, root=True))
-            _follow_streams(content, stream, container, limits, name)
-        elif container.kind == "sb3-zip" and member_name == "data":
-            _read_sb3_data(content, container, limits, label)
-        else:
-            _descend(content, label, member.data_offset if member.method == STORED else 0, container, limits, nesting,
-                     _is_pickle_name(member_name))  # fmt: skip
+            container.add_unannounced(label, container.read_stream(data, member.data_offset, limits, stop=stop))
+            _note_byteorder(data, member, container)
+        return
+    if member.size_bytes > limits.inflated_size_bytes:
+        container.limits_hit.append(f"member {member_name[:80]!r}: more than {limits.inflated_size_bytes} bytes")
+        return
+    content, reason = unpack_member(data, member, limits)
+    if content is None:
+        if reason is not None and reason.startswith("limit: "):
+            container.limits_hit.append(f"member {member_name[:80]!r}: {reason[7:]}")
+        elif is_root or _is_pickle_name(member_name):
+            container.problems.append(f"member {member_name[:80]!r} cannot be read: {reason}")
+        return
+    base = member.data_offset if member.method == STORED else 0
+    container.unpacked_size_bytes += 0 if member.method == STORED else len(content)
+    if is_root:
+        stream = container.read_stream(content, 0, limits)
+        container.candidates.append(Candidate(name=name, stream=stream, base=base, root=True))
+        _follow_streams(content, stream, container, limits, name)
+    elif container.kind == "sb3-zip" and member_name == "data":
+        _read_sb3_data(content, container, limits, label)
+    elif announced or _is_announced_by_bytes(content[:512]):
+        _descend(content, label, base, container, limits, nesting)
+    else:
+        container.add_unannounced(label, container.read_stream(content, 0, limits))
 
 
-def _worth_reading(data: Buffer, member: ZipMember, size: int) -> bool:
-    """Whether a member may hold a pickle or an archive: by its first bytes, or its ending where they are packed."""
-    if member.method != STORED:
+def _note_byteorder(data: Buffer, member: ZipMember, container: Container) -> None:
+    """Keep what the record `byteorder` of a torch zip says."""
+    if member.name == container.prefix + "byteorder":
+        content = data[member.data_offset : member.data_offset + min(member.size_bytes, 8)]
+        if content in (b"little", b"big"):
+            container.byteorder = content.decode()
+
+
+def _is_announced(data: Buffer, member: ZipMember) -> bool:
+    """Whether a member says that it is a pickle or an archive: by its name, or by its first bytes."""
+    if _is_pickle_name(member.name) or member.name == "data":
         return True
-    if member.data_offset < 0:
-        return _is_pickle_name(member.name)
-    head = data[member.data_offset : min(member.data_offset + 4, size)]
-    if looks_like_pickle(head) or head[:2] == b"PK" or head == b"\x93NUM":
-        return True
-    return _is_pickle_name(member.name) or member.name == "data"
+    if member.method != STORED or member.data_offset < 0:
+        return False
+    head = data[member.data_offset : member.data_offset + min(member.size_bytes, 512)]
+    return _is_announced_by_bytes(head)
+
+
+def _is_announced_by_bytes(head: bytes) -> bool:
+    return looks_like_pickle(head) or head[:2] == b"PK" or head[:6] == b"\x93NUMPY" or is_tar_header(head)
 
 
 def _is_pickle_name(name: str) -> bool:
     return name.lower().endswith((".pkl", ".pickle", ".pth", ".pt", ".bin", ".ckpt", ".p", ".joblib", ".tar", ".npy"))
 
 
-def _descend(
-    content: Buffer, label: str, base: int, container: Container, limits: Limits, nesting: int, expected: bool
-) -> None:
+def _descend(content: Buffer, label: str, base: int, container: Container, limits: Limits, nesting: int) -> None:
     """Audit one member: a pickle, or an archive inside the archive."""
-    head = content[:512]
-    plain = looks_like_pickle(head) or head[:2] == b"PK" or head[:6] == b"\x93NUMPY" or is_tar_header(head)
-    if not expected and not plain:
-        return
     if nesting >= limits.nesting:
         container.limits_hit.append(f"nesting: {label[:80]} is not opened")
         return
-    if len(container.candidates) >= limits.streams:
-        container.limits_hit.append(f"streams: stopped after {limits.streams}")
+    if not container.may_read_on(limits):
         return
     inner = open_container(content, limits, name=label, nesting=nesting + 1)
+    container.turns += inner.turns
+    container.unpacked_size_bytes += inner.unpacked_size_bytes
     for candidate in inner.candidates:
         candidate.root = candidate.root and container.kind == "sb3-zip" and label.endswith("policy.pth")
         candidate.base += base
@@ -502,10 +608,10 @@ def _read_sb3_data(content: Buffer, container: Container, limits: Limits, label:
                 except (binascii.Error, ValueError):
                     container.problems.append(f"{label}{where}: the base64 text is broken")
                     continue
-                if len(container.candidates) >= limits.streams:
-                    container.limits_hit.append(f"streams: stopped after {limits.streams}")
+                if not container.may_read_on(limits):
                     return
-                container.candidates.append(Candidate(name=f"{label}{where}", stream=run_pickle(raw, 0, limits)))
+                stream = container.read_stream(raw, 0, limits)
+                container.candidates.append(Candidate(name=f"{label}{where}", stream=stream))
             pending.extend((f"{where}[{key!r}]", inner) for key, inner in reversed(list(value.items())))
         elif isinstance(value, list):
             pending.extend((f"{where}[{index}]", inner) for index, inner in reversed(list(enumerate(value))))

@@ -59,12 +59,15 @@ def _container_hint(container: Container) -> str:
     advice = {
         "torchscript": "load it with torch.jit.load where you trust it, and save module.state_dict()",
         "sb3-zip": "torch.load reads its member policy.pth, not the zip: `mpt convert` does that for you",
+        "torch-shard": "merge the folder with "
+        "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE), then audit that file",
         "torch-tar": "load it once with the torch that wrote it and save it again with torch.save",
         "tar": "unpack it and audit what is inside",
         "zip": "unpack it and audit what is inside",
         "pickle": "write the same object with torch.save, once its findings are gone",
     }.get(container.kind, "")
-    return f"{container.description}; torch.load says: {container.torch_refusal}. {advice}".strip()
+    said = (container.torch_refusal or "").rstrip(".")
+    return f"{container.description}; torch.load says: {said}. {advice}".strip()
 
 
 @cache

@@ -17,10 +17,14 @@ class Limits:
 
     opcodes: int = 16_000_000
     """Turns of the opcode loop for one pickle stream. A million datetimes take eight million."""
+    all_opcodes: int = 32_000_000
+    """The same for all streams of a file together; a stream counts with its bytes, at most with `opcodes`."""
     marks: int = 100_000
     """Depth of open MARKs; Python's own pickler stops near a thousand."""
     inflated_size_bytes: int = 256 << 20
     """Bytes that a compressed member may unpack to."""
+    all_unpacked_bytes: int = 1 << 30
+    """The same for all members of a file together."""
     inflate_ratio: int = 1100
     """Unpacked bytes for one packed byte; DEFLATE itself cannot exceed 1032."""
     members: int = 200_000

@@ -73,18 +73,23 @@ class ZipDirectory:
         return None
 
 
-def read_zip_directory(data: Buffer, limits: Limits) -> ZipDirectory | None:
-    """Read the directory of a zip that ends `data`; None when there is no end record."""
-    tail_start = max(0, len(data) - _END.size - 0xFFFF)
-    tail = read_range(data, tail_start, len(data))
-    at = tail.rfind(b"PK\x05\x06")
+def read_zip_directory(data: Buffer, limits: Limits, *, stop: int | None = None) -> ZipDirectory | None:
+    """Read the directory of a zip that ends `data`, or that ends at `stop`; None when there is no end record."""
+    whole = len(data) if stop is None else stop
+    tail_start = max(0, whole - _END.size)
+    tail = read_range(data, tail_start, whole)
+    at = 0 if tail.startswith(b"PK\x05\x06") and tail.endswith(b"\0\0") else -1
+    if at < 0:  # behind the end record stands a comment, or something that is no zip
+        tail_start = max(0, whole - _END.size - 0xFFFF)
+        tail = read_range(data, tail_start, whole)
+        at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + _END.size > len(tail):
         return None
     directory = ZipDirectory()
     end_offset = tail_start + at
     _, disk, central_disk, _, count, central_size, central_offset, comment = _END.unpack_from(tail, at)
     directory.end = end_offset + _END.size + comment
-    if directory.end > len(data):
+    if directory.end > whole:
         directory.problems.append("the archive comment is longer than the file")
     if disk or central_disk:
         directory.problems.append("the archive is split over several disks")
@@ -92,6 +97,9 @@ def read_zip_directory(data: Buffer, limits: Limits) -> ZipDirectory | None:
     central_end = end_offset
     if locator >= 0 and data[locator : locator + 4] == b"PK\x06\x07":
         end64 = _END64_LOCATOR.unpack_from(data, locator)[2]
+        nearest = locator - _END64.size
+        if end64 != nearest >= 0 and data[nearest : nearest + 4] == b"PK\x06\x06":
+            end64 = nearest  # the archive stands behind other bytes: its own offsets count from where it begins
         if end64 + _END64.size > len(data) or data[end64 : end64 + 4] != b"PK\x06\x06":
             directory.problems.append("the ZIP64 end record is not where its locator says")
         else:
