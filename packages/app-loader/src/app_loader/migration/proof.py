@@ -1,8 +1,7 @@
 """The proof of a migration: old code on old weights beside new code on migrated weights, output by output.
 
-First the witness that the archive recorded, then fresh observations drawn from the old rules with a seed. A tolerance
-decides, and
-the largest difference of every output is told whatever it decides.
+First the witness that the archive recorded, then fresh observations drawn from the old rules (`migration.rounds`). A
+tolerance decides, and the largest difference of every output is told whatever it decides.
 """
 
 from __future__ import annotations
@@ -13,13 +12,10 @@ from typing import Any
 from mpt_format import Archive
 from policy_interface import GameRules, Policy
 
+from app_loader.migration.rounds import SEEDS, Rounds
 from app_loader.revisions.projected import project
 from app_loader.revisions.route import Route
-from app_loader.witness import OutputDifference, Witness, WitnessSpec, draw_observations, record_witness, replay_witness
-
-SEEDS = (1, 2, 3)
-STEPS = 6
-BATCH = 16
+from app_loader.witness import OutputDifference, replay_witness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +24,17 @@ class Proof:
 
     Attributes:
         on_witness: every recorded output beside the new code's; empty when the archive has no witness.
-        on_fresh: every output of the old code beside the new code's, the largest over all seeds; empty when the old
-        code is
-            not at hand.
+        on_fresh: every output of the old code beside the new code's, over all rounds together; empty when the old code
+            is not at hand.
         seeds: of the fresh observations.
+        longest_run: how many steps in a row were looked at; 1 for a policy without memory, 0 when nothing fresh was.
         missing: why a part was not done, in words.
     """
 
     on_witness: tuple[OutputDifference, ...]
     on_fresh: tuple[OutputDifference, ...]
     seeds: tuple[int, ...] = SEEDS
+    longest_run: int = 0
     missing: tuple[str, ...] = ()
 
     @property
@@ -58,6 +55,7 @@ class Proof:
             "witness": [_row(difference) for difference in self.on_witness],
             "fresh": [_row(difference) for difference in self.on_fresh],
             "seeds": list(self.seeds),
+            "longest_run": self.longest_run,
             "missing": list(self.missing),
         }
 
@@ -94,30 +92,8 @@ def prove(archive: Archive, old: Policy | None, new: Policy, route: Route) -> Pr
     if old is None:
         missing.append("the code it was trained with is not at hand, so nothing fresh could be compared")
         return Proof(on_witness=on_witness, on_fresh=(), missing=tuple(missing))
-    tolerance = None if witness is None else witness.spec
-    rounds = [_fresh(old, seen, seed, tolerance) for seed in SEEDS]
-    worst = {
-        name: max(
-            (d for one in rounds for d in one if d.name == name), key=lambda d: (bool(d.note), d.differing, d.largest)
-        )
-        for name in dict.fromkeys(d.name for one in rounds for d in one)
-    }
-    return Proof(on_witness=on_witness, on_fresh=tuple(worst.values()), missing=tuple(missing))
-
-
-def _fresh(old: Policy, new: Policy, seed: int, tolerance: WitnessSpec | None) -> tuple[OutputDifference, ...]:
-    observations = draw_observations(old.rules, seed=seed, steps=STEPS, batch=BATCH)
-    said = record_witness(old, observations=observations)
-    spec = said.spec if tolerance is None else _with_tolerance(said.spec, tolerance)
-    return replay_witness(new, Witness(spec=spec, tensors=said.tensors)).differences
-
-
-def _with_tolerance(spec: WitnessSpec, tolerance: WitnessSpec) -> WitnessSpec:
-    return WitnessSpec(
-        seed=spec.seed,
-        steps=spec.steps,
-        batch=spec.batch,
-        outputs=spec.outputs,
-        absolute_tolerance=tolerance.absolute_tolerance,
-        relative_tolerance=tolerance.relative_tolerance,
+    rounds = Rounds(old, seen, None if witness is None else witness.spec)
+    on_fresh = rounds.compare()
+    return Proof(
+        on_witness=on_witness, on_fresh=on_fresh, longest_run=rounds.longest_run, missing=(*missing, *rounds.missing)
     )

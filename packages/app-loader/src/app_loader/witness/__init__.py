@@ -1,6 +1,7 @@
 """The witness: recorded behaviour, the only thing that catches drift which no key, shape or config shows."""
 
-from app_loader.witness.record import Witness, WitnessSpec, draw_observations, record_witness
+from app_loader.witness.observations import draw_observations
+from app_loader.witness.record import Witness, WitnessSpec, has_memory, record_witness
 from app_loader.witness.replay import OutputDifference, WitnessReport, replay_witness
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "WitnessReport",
     "WitnessSpec",
     "draw_observations",
+    "has_memory",
     "record_witness",
     "replay_witness",
 ]

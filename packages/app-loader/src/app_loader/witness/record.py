@@ -3,6 +3,11 @@
 Names of the tensors, each with a leading time axis and a batch axis:
 ``observation`` (or ``observation.NAME``) [step, batch, ...], ``state.PATH`` [step + 1, batch, ...] where step 0 is the
 initial state, ``action`` [step, batch, ...] and every declared capability [step, batch, ...].
+
+A policy with ``log_prob`` is also asked, once, about actions that it did not choose: ``given.action`` [batch, ...] drawn
+from the rules and ``given.log_prob`` [batch], at the first step. The most probable action says nothing about which choice
+is how wide: exchanged deviations give it the same density. These two are no `outputs`, so a reader that does not know them
+passes them over.
 """
 
 from __future__ import annotations
@@ -13,16 +18,22 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from policy_interface import Capability, GameRules, Policy, flatten_state
-from policy_interface.testing import sample_observation
+from policy_interface import Capability, Policy, flatten_state
+from policy_interface.testing import sample_actions
+
+from app_loader.witness.observations import draw_observations
 
 if TYPE_CHECKING:
     from policy_interface.policy import Observation
     from torch import Tensor
 
-STEPS = 4
-BATCH = 4
+STEPS, BATCH = 4, 4
+"""For a policy without memory: that many different observations."""
+MEMORY_STEPS, MEMORY_BATCH = 12, 2
+"""For a policy with memory, which needs time to show what it keeps."""
+EXTREME_STEPS = 1
 SEED = 0
+GIVEN = "given.action"
 ABSOLUTE_TOLERANCE = 1e-5
 RELATIVE_TOLERANCE = 1e-4
 """Far above what another CPU, BLAS or torch release changes in float32, far below what a change of meaning does."""
@@ -78,32 +89,47 @@ def record_witness(policy: Policy, *, observations: Observation | None = None, s
     Raises:
         ValueError: the observations have no leading axes [step, batch], or none of them is there.
     """
-    shown = draw_observations(policy.rules, seed=seed) if observations is None else observations
+    if observations is None:
+        steps, batch = (MEMORY_STEPS, MEMORY_BATCH) if has_memory(policy) else (STEPS, BATCH)
+        shown = draw_observations(policy.rules, seed=seed, steps=steps, batch=batch, extreme_steps=EXTREME_STEPS)
+    else:
+        shown = observations
     steps, batch = _leading_axes(shown)
     tensors = run(policy, shown, policy.initial_state(batch))
     inputs = _named_observations(shown)
     spec = WitnessSpec(
         seed=seed if observations is None else None, steps=steps, batch=batch, outputs=tuple(sorted(tensors))
     )
-    return Witness(spec=spec, tensors={**inputs, **tensors})
+    given = {}
+    if Capability.LOG_PROB in policy.capabilities:
+        given[GIVEN] = sample_actions(policy.rules, batch, torch.Generator().manual_seed(seed))
+        given |= judge_given(policy, shown, policy.initial_state(batch), given[GIVEN])
+    return Witness(spec=spec, tensors={**inputs, **tensors, **given})
 
 
-def draw_observations(rules: GameRules, *, seed: int, steps: int = STEPS, batch: int = BATCH) -> Observation:
-    """Draw observations with leading axes [step, batch] from the rules alone."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [sample_observation(rules, batch, generator) for _ in range(steps)]
-    if isinstance(drawn[0], Mapping):
-        return {name: torch.stack([step[name] for step in drawn]) for name in drawn[0]}  # type: ignore[index]
-    return torch.stack(drawn)  # type: ignore[arg-type]
+def has_memory(policy: Policy) -> bool:
+    """Tell whether a policy carries a state from step to step."""
+    return bool(flatten_state(policy.initial_state(1)))
 
 
-def run(policy: Policy, observations: Observation, state: Any) -> dict[str, Tensor]:
-    """Return every output of a deterministic run, by name, on CPU.
+def judge_given(policy: Policy, observations: Observation, state: Any, actions: Tensor) -> dict[str, Tensor]:
+    """Return what a policy says at the first step about actions that it did not choose: ``given.log_prob`` [batch]."""
+    device = _device(policy)
+    with evaluation_mode(policy), torch.no_grad():
+        output = policy.act(_at(observations, 0, device), state, action=actions.to(device))
+    return {} if output.log_prob is None else {"given.log_prob": output.log_prob.cpu()}
+
+
+def run(
+    policy: Policy, observations: Observation, state: Any, *, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Return every output of a run, by name, on CPU.
 
     Args:
         policy: the policy to run; it is put into evaluation mode for the run.
         observations: leading axes [step, batch].
         state: the state before the first step.
+        generator: draws the actions with it; None takes the most probable ones.
     """
     device = _device(policy)
     steps, _ = _leading_axes(observations)
@@ -111,7 +137,8 @@ def run(policy: Policy, observations: Observation, state: Any) -> dict[str, Tens
     with evaluation_mode(policy), torch.no_grad():
         _keep_state(rows, state)
         for step in range(steps):
-            output = policy.act(_at(observations, step, device), state)
+            seen = _at(observations, step, device)
+            output = policy.act(seen, state, deterministic=generator is None, generator=generator)
             rows.setdefault("action", []).append(output.action.cpu())
             for capability in Capability:
                 value = getattr(output, capability)

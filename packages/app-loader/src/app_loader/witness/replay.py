@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from policy_interface import Policy, unflatten_state
 
-from app_loader.witness.record import Witness, WitnessSpec, named_state, run
+from app_loader.witness.record import GIVEN, Witness, WitnessSpec, judge_given, named_state, run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,9 +97,13 @@ def replay_witness(policy: Policy, witness: Witness) -> WitnessReport:
         if usable
         else template
     )
-    shown: Any = {n.removeprefix("observation."): v for n, v in observed.items()}
-    outputs = run(policy, observed.get("observation", shown), state)
+    named: Any = {n.removeprefix("observation."): v for n, v in observed.items()}
+    shown = observed.get("observation", named)
+    outputs = run(policy, shown, state)
     recorded = {name: witness.tensors[name] for name in spec.outputs}
+    if GIVEN in witness.tensors:
+        outputs |= judge_given(policy, shown, state, witness.tensors[GIVEN])
+        recorded |= {n: v for n, v in witness.tensors.items() if n.startswith("given.") and n != GIVEN}
     return WitnessReport(differences=tuple(compare_outputs(recorded, outputs, spec)))
 
 
