@@ -2,10 +2,10 @@
 
     python benchmarks/migration.py --gigabytes 10 --folder /var/tmp
 
-The archive is made with model-zoo 0.1.0 and followed to the installed model-zoo. Every command runs in a process of its own.
-`resident` is what the kernel calls so, at its highest: it counts pages of the mapped archives, which the kernel drops when
-somebody needs the memory. `own` is the part that cannot be dropped (anonymous memory), at its highest, looked at every
-10 milliseconds. Needs three times the archive's size on the disk while it runs.
+The archive is made with model-zoo 0.1.0 and followed to the installed model-zoo. Every command runs in a process of
+its own. `resident` is what the kernel calls so, at its highest: it counts pages of the mapped archives, which the
+kernel drops when somebody needs the memory. `own` is the part that cannot be dropped (anonymous memory), at its
+highest, looked at every 10 milliseconds. Needs three times the archive's size on the disk while it runs.
 """
 
 from __future__ import annotations
@@ -56,10 +56,8 @@ def main() -> None:
     print(f"\narchive of {size / 1e9:.1f} GB, largest tensor {width * width * 4 / 1e9:.2f} GB\n")
     print("| command | exit | seconds | CPU seconds | resident | own |\n|---|---:|---:|---:|---:|---:|")
     for row in measured:
-        print(
-            f"| `{row.said}` | {row.code} | {row.seconds:.1f} | {row.cpu_seconds:.1f} | {row.resident_bytes / 1e6:,.0f} MB "
-            f"| {row.own_bytes / 1e6:,.0f} MB |"
-        )
+        took = f"{row.seconds:.1f} | {row.cpu_seconds:.1f}"
+        print(f"| `{row.said}` | {row.code} | {took} | {megabytes(row.resident_bytes)} | {megabytes(row.own_bytes)} |")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +100,11 @@ def anonymous_bytes(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return a size in words."""
+    return f"{size_bytes / 1e6:,.0f} MB"
 
 
 def make(width: int, path: Path, store: Path) -> None:

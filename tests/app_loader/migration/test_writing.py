@@ -10,6 +10,7 @@ import torch
 from app_loader import load_policy
 from app_loader.errors import MigrationError
 from app_loader.migration.batch import migrate_many
+from app_loader.migration.working_folder import working_folder
 from app_loader.migration.write import migrate_archive
 from history_zoo import revisions_source
 from mpt_format import open_archive
@@ -87,6 +88,19 @@ def test_an_unproven_migration_carries_the_measured_difference(zoo: Any) -> None
         proof: Any = archive.manifest.lineage["proof"]
     assert proof["held"] is False
     assert max(row["largest"] or 0 for row in proof["fresh"]) > 1e-3
+    loaded = load_policy(target, store=zoo.store, verify="witness")  # a witness that its own code cannot meet is no use
+    assert loaded.origin.version == "0.3.4"
+
+
+def test_what_a_killed_migration_left_is_removed_and_what_another_is_at_is_not(zoo: Any) -> None:
+    dead = zoo.folder / ".migrating-new.mpt-dead"
+    dead.mkdir()
+    (dead / "draft.mpt").write_bytes(b"half")
+    with working_folder(zoo.folder / "new.mpt") as alive:
+        migrate_archive(zoo.save("0.1.0"), zoo.folder / "new.mpt", code="0.3.0", store=zoo.store)
+        assert alive.is_dir()
+    assert not dead.exists()
+    assert not alive.exists()
 
 
 @pytest.mark.parametrize(
@@ -160,3 +174,21 @@ def test_a_batch_goes_on_where_it_stopped(zoo: Any) -> None:
     again = list(migrate_many([*paths, broken], into, code="0.3.0", store=zoo.store))
     assert [item.status for item in first] == ["migrated"]
     assert [item.status for item in again] == ["done before", "migrated", "failed"]
+
+
+def test_a_batch_takes_folders_and_outlives_model_code_that_raises(zoo: Any) -> None:
+    runs = zoo.folder / "runs"
+    for name in ("one", "two"):
+        (runs / name).mkdir(parents=True)
+        zoo.save("0.1.0", f"runs/{name}/run.mpt")
+    first = 'Rename(old="inp.net'
+    raises = 'Function(name="f", undo=None, apply=lambda tensor, config: 1 / 0, keys="head.net.weight"), '
+    zoo.add("0.3.2", revisions=revisions_source().replace(first, raises + first))
+    into: Path = zoo.folder / "into"
+    found = list(migrate_many([runs], into, code="0.3.2", store=zoo.store))
+    assert [item.status for item in found] == ["failed", "failed"]
+    found = list(migrate_many([runs], into, code="0.3.0", store=zoo.store))
+    assert [item.status for item in found] == ["migrated", "migrated"]
+    assert (into / "one" / "run.mpt").exists()
+    itself = migrate_many([into / "one"], into / "one", code="0.3.0", store=zoo.store)
+    assert [item.status for item in itself] == ["failed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from app_loader.witness import WitnessSpec, record_witness, replay_witness
+from app_loader.witness import WitnessSpec, draw_observations, record_witness, replay_witness
 from app_loader.witness.replay import compare_outputs
 from policy_interface import (
     Capability,
@@ -14,6 +14,7 @@ from policy_interface import (
     GameRules,
     Policy,
     PolicyOutput,
+    TokenLayout,
 )
 from torch import nn
 
@@ -93,6 +94,33 @@ def test_an_output_that_is_no_longer_given_is_a_difference():
 
     report = replay_witness(Quiet(), record_witness(Square()))
     assert [d.name for d in report.differences if not d.within] == ["value"]
+
+
+def test_an_output_that_was_added_later_is_no_difference():
+    class Telling(Square):
+        def act(self, observation, state, **options):
+            output = super().act(observation, state, **options)
+            return output._replace(entropy=output.value)
+
+    assert replay_witness(Telling(), record_witness(Square())).bit_equal
+
+
+def test_extreme_observations_lie_at_the_ends_and_absent_tokens_stay_absent():
+    features = (Feature(name="x", id=3, low=-2, high=5), Feature(name="n", id=7, dtype="uint8", low=0, high=9))
+    rules = RULES.model_copy(update={"features": features})
+    shown = draw_observations(rules, seed=0, steps=2, batch=50, extreme_steps=1)
+    assert set(shown[1, :, 0].unique().tolist()) == {-2.0, 5.0}
+    assert set(shown[1, :, 1].unique().tolist()) == {0.0, 9.0}
+    assert len(shown[0, :, 0].unique()) > 10
+    tokens = rules.model_copy(update={"layout": TokenLayout(tokens=8, height=11, width=11)})
+    seen = draw_observations(tokens, seed=0, steps=2, batch=50, extreme_steps=2)
+    present = seen[..., 0] != 255
+    assert not seen[~present][:, 1:].any()
+    assert set(seen[present & (seen[..., 1] == 7)][:, 2].unique().tolist()) == {0, 9}
+
+
+def test_a_policy_with_memory_is_watched_for_longer():
+    assert record_witness(Square()).spec.steps == 12
 
 
 def test_a_state_of_another_shape_is_a_difference_and_no_crash():

@@ -324,6 +324,28 @@ class Archive:
             data, ((key, slot.dtype, slot.shape, start + slot.start) for key, slot in slots.items()), path=self.path
         )
 
+    def map_tensor_member(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of a safetensors member as views into the mapping of the file; nothing is read yet.
+
+        The digest is not compared here (that reads everything): call ``verify("full")`` for that.
+
+        Raises:
+            KeyError: no such member.
+            MalformedDocumentError: not a tensor header.
+            TensorMismatchError: torch lacks a dtype.
+        """
+        check_torch(f"reading tensors of {self.path}")
+        from mpt_format import torch_views
+
+        member = self.members[name]
+        slots = self._read_slots(name, member)
+        start = member.offset + member.size_bytes - max((slot.stop for slot in slots.values()), default=0)
+        return torch_views.view_tensors(
+            self._source.map_private(),
+            ((key, slot.dtype, slot.shape, start + slot.start) for key, slot in slots.items()),
+            path=self.path,
+        )
+
     def verify(
         self, level: VerifyLevel = "structure", *, on_bytes: Callable[[int], object] = lambda size_bytes: None
     ) -> None:

@@ -32,7 +32,7 @@ class _DefaultVerb(click.Group):
 @click.group(
     "migrate",
     cls=_DefaultVerb,
-    epilog="Examples:\n\n  mpt migrate run.mpt --to current -o new.mpt\n\n  mpt migrate runs/*.mpt --into migrated\n\n"
+    epilog="Examples:\n\n  mpt migrate run.mpt --to current -o new.mpt\n\n  mpt migrate runs/ --into migrated\n\n"
     "  mpt migrate draft run.mpt --to current -o revision.py\n\n  mpt migrate check",
 )
 def migrate() -> None:
@@ -43,7 +43,12 @@ def migrate() -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new archive, for one archive.")
-@click.option("--into", "folder", type=click.Path(path_type=Path), help="A folder, for many; goes on where it stopped.")
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="A folder, for many archives or folders of them; goes on where it stopped.",
+)
 @click.option("--prove", is_flag=True, help="Print the largest difference of every output, old code beside new.")
 @click.option("--unproven", is_flag=True, help="Write even when the proof fails; its lineage carries the difference.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
@@ -66,7 +71,7 @@ def run(
     """
     from mpt_format.cli.output import print_json
 
-    from app_loader.migration.batch import migrate_many
+    from app_loader.migration.batch import find_archives, migrate_many
     from app_loader.migration.write import migrate_archive
     from app_loader.store import Store
 
@@ -83,10 +88,11 @@ def run(
             _print_report(report, prove)
         return
     assert folder is not None
-    items = []
+    items: list[BatchItem] = []
+    total = len(find_archives(paths))
     for item in migrate_many(paths, folder, code=code, store=opened, unproven=unproven):
         items.append(item)
-        click.echo(f"[{len(items)}/{len(paths)}] {item.source}: {item.status}", err=True)
+        click.echo(f"[{len(items)}/{total}] {item.source}: {item.status}", err=True)
     if as_json:
         print_json([_item_document(item) for item in items])
     else:

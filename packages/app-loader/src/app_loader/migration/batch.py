@@ -35,13 +35,23 @@ def migrate_many(
     """Migrate archives into a folder, each under its own name, yielding each as it is finished.
 
     An archive whose target is there already, with it as the parent, was done before: a batch that was broken off goes
-    on where
-    it stopped.
+    on where it stopped. Whatever goes wrong with one archive - model code may raise anything - is told and the next one
+    begins.
+
+    Args:
+        sources: archives, and folders of archives: those keep their places below the folder.
+        folder: where the results go.
+        code: ``current`` or a version, as for `load_policy`.
+        store: the store of wheels.
+        unproven: write also what could not be proven.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in sources:
-        target = folder / source.name
+    for source, name in find_archives(sources):
+        target = folder / name
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists() and target.samefile(source):
+                yield BatchItem(source=str(source), status="failed", error="the target is the source itself")
+                continue
             if _done(source, target):
                 yield BatchItem(source=str(source), status="done before")
                 continue
@@ -52,6 +62,19 @@ def migrate_many(
             yield BatchItem(source=str(source), status="migrated", report=report)
         except MptError as error:
             yield BatchItem(source=str(source), status="failed", error=str(error))
+        except Exception as error:
+            yield BatchItem(source=str(source), status="failed", error=f"{type(error).__name__}: {error}")
+
+
+def find_archives(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return every archive with its place below the folder of results: its name, or its path below a given folder."""
+    found: list[tuple[Path, Path]] = []
+    for source in sources:
+        if source.is_dir():
+            found += [(path, path.relative_to(source)) for path in sorted(source.rglob("*.mpt"))]
+        else:
+            found.append((source, Path(source.name)))
+    return found
 
 
 def _done(source: Path, target: Path) -> bool:

@@ -90,5 +90,7 @@ def check_round_trip(archive: Archive, route: Route, *, subject: str) -> str:
 def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
+    if one.data_ptr() == other.data_ptr() and one.stride() == other.stride():
+        return True  # the archive's own memory came back: nothing to read
     raw = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other))
     return bool(torch.equal(*raw)) if one.numel() else True

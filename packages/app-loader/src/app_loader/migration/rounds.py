@@ -8,7 +8,7 @@ state, so that rounding does not add up and a difference shows at the step where
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +28,7 @@ from app_loader.witness.replay import compare_outputs
 
 if TYPE_CHECKING:
     from policy_interface.policy import Observation
+    from torch import Tensor
 
 SEEDS = (1, 2, 3)
 STEPS, BATCH = 6, 16
@@ -73,12 +74,13 @@ class Rounds:
 
     def _samples(self, shown: Observation, batch: int, spec: WitnessSpec) -> tuple[OutputDifference, ...]:
         """Compare what both draw with one seed: no output says how wide the choice is."""
-        drawn = []
-        for policy in (self._old, self._new):
+
+        def draw(policy: Policy) -> dict[str, Tensor]:
             generator = torch.Generator().manual_seed(SEEDS[0])
             outputs = run(policy, shown, policy.initial_state(batch), generator=generator)
-            drawn.append({"sampled.action": outputs["action"]})
-        return tuple(compare_outputs(*drawn, self._within_spec(spec)))
+            return {"sampled.action": outputs["action"]}
+
+        return tuple(compare_outputs(draw(self._old), draw(self._new), self._within_spec(spec)))
 
     def _long_run(self) -> tuple[OutputDifference, ...]:
         weights = _weight_bytes(self._old)

@@ -6,9 +6,8 @@ touched.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from app_loader.errors import LoaderError, MigrationError
 from app_loader.judge import check_contract
 from app_loader.migration.check import check_bijection, check_round_trip
 from app_loader.migration.proof import Proof, prove
+from app_loader.migration.working_folder import working_folder
 from app_loader.revisions.lazy import LazyPayload
 from app_loader.revisions.migrated import Migrated, follow
 from app_loader.revisions.route import Route, find_route
@@ -52,7 +52,7 @@ class MigrationReport:
         route: ids of the revisions, in order.
         backwards: whether they were undone.
         round_trip: ``bytes equal``, or why it cannot be undone.
-        idempotent: whether migrating the result again changes nothing.
+        idempotent: migrating the result again changes nothing; a result that would change is refused.
         proof: the comparison of behaviours; None when it was not asked for.
         parent: content digest of the source.
     """
@@ -116,30 +116,28 @@ def migrate_archive(
         architecture, rules, module = _build(chosen, migrated, archive)
         check_bijection(migrated, module, subject=f"{source} to {chosen.distribution} {chosen.version}")
         round_trip = check_round_trip(archive, route, subject=str(source))
-        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".migrating-") as folder:
-            draft = Path(folder) / "draft.mpt"
+        with working_folder(target) as folder:
+            draft = folder / "draft.mpt"
             content = _content(archive, migrated, architecture, module, route)
             write_archive(draft, content)
+            if not _follows_nothing(draft, chosen):
+                raise MigrationError(str(source), ["migrating the result again would change it"], "mpt migrate check")
             new = _load(draft, chosen, architecture, rules)
             proof = prove(archive, _load_trained(archive, opened), new, route)
             if not proof.held and not unproven:
                 raise MigrationError(
                     str(source), _said(proof), "mpt migrate ... --unproven   # writes it with the difference"
                 )
-            lineage = _lineage(archive, route, proof)
-            if migrated.rules is not None and migrated.rules != archive.game_rules:
+            if not proof.held or migrated.rules != archive.game_rules:
                 content = _with_witness(content, new)
-            final = write_archive(Path(folder) / "final.mpt", _replace(content, lineage=lineage))
-            idempotent = _follows_nothing(Path(folder) / "final.mpt", chosen)
-            Path(folder, "final.mpt").replace(target)
-            del final
+            write_archive(target, replace(content, lineage=_lineage(archive, route, proof)))
         return MigrationReport(
             source=str(source),
             target=str(target),
             route=route.ids,
             backwards=route.backwards,
             round_trip=round_trip,
-            idempotent=idempotent,
+            idempotent=True,
             proof=proof,
             parent=archive.manifest.content_digest,
         )
@@ -164,23 +162,22 @@ def _content(
     code = record_code(type(architecture))
     manifest = archive.manifest
     parameters = frozenset(name for name, _ in module.named_parameters(remove_duplicate=False))
-    optimizer = _read_optimizer(archive)
-    if optimizer is not None and route.revisions:
-        optimizer = migrate_slots(optimizer, migrated.steps, migrated.sources, parameters, subject=str(archive.path))
-    witness = archive.read_witness()
     documents = {
         name.removeprefix("trainer/").removesuffix(".json"): archive.read_json(name)
         for name in archive.members
         if name.startswith("trainer/") and name.endswith(".json")
     }
-    trainer = {
-        name.removeprefix("trainer/").removesuffix(".safetensors"): dict(archive.read_tensor_member(name))
+    trainer: dict[str, Mapping[str, Any]] = {
+        name.removeprefix("trainer/").removesuffix(".safetensors"): archive.map_tensor_member(name)
         for name in archive.members
         if name.startswith("trainer/") and name.endswith(".safetensors")
     }
-    if optimizer is not None:
-        documents[trainer_state.MEMBER] = optimizer.document
-        trainer[trainer_state.MEMBER] = optimizer.tensors
+    before: Any = documents.get(trainer_state.MEMBER)
+    if before is not None and route.revisions:
+        optimizer = OptimizerState(tensors=dict(trainer.get(trainer_state.MEMBER, {})), document=before)
+        moved = migrate_slots(optimizer, migrated.steps, migrated.sources, parameters, subject=str(archive.path))
+        documents[trainer_state.MEMBER] = moved.document
+        trainer[trainer_state.MEMBER] = {name: LazyPayload.of(lazy) for name, lazy in moved.tensors.items()}
     return ArchiveContent(
         state=_state(migrated, module),
         architecture=architecture.to_yaml(),
@@ -190,7 +187,7 @@ def _content(
         requires=code.requires,
         environment=manifest.environment,
         migration={} if route.head is None else {"head": route.head},
-        witness=witness,
+        witness=archive.read_witness(),
         witness_spec=manifest.witness,
         training=manifest.training,
         source_diff=code.diff,
@@ -239,14 +236,6 @@ def _config_sources(archive: Archive, architecture: PolicyArchitecture) -> dict[
     return {path: before.get(path, "author") for path in leaf_paths(architecture.to_document()["config"], "")}
 
 
-def _read_optimizer(archive: Archive) -> OptimizerState | None:
-    tensors, document = (f"trainer/{trainer_state.MEMBER}.{kind}" for kind in ("safetensors", "json"))
-    if not archive.has_member(document):
-        return None
-    values = archive.read_tensor_member(tensors) if archive.has_member(tensors) else {}
-    return OptimizerState(tensors=values, document=archive.read_json(document))  # type: ignore[arg-type]
-
-
 def _load(path: Path, code: Code, architecture: PolicyArchitecture, rules: GameRules) -> Policy:
     from app_loader.load import restore_policy
 
@@ -284,15 +273,9 @@ def _lineage(archive: Archive, route: Route, proof: Proof) -> dict[str, Any]:
 
 
 def _with_witness(content: ArchiveContent, policy: Policy) -> ArchiveContent:
-    """Record the new code's behaviour: what the old one recorded speaks of other rules."""
+    """Record the new code's behaviour: what the old one recorded speaks of other rules, or is known not to be met."""
     recorded = record_witness(policy)
-    return _replace(content, witness=recorded.tensors, witness_spec=recorded.spec.to_document())
-
-
-def _replace(content: ArchiveContent, **changes: Any) -> ArchiveContent:
-    from dataclasses import replace
-
-    return replace(content, **changes)
+    return replace(content, witness=recorded.tensors, witness_spec=recorded.spec.to_document())
 
 
 def _follows_nothing(path: Path, code: Code) -> bool:

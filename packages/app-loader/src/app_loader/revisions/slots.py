@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -20,6 +21,19 @@ from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from app_loader.trainer_state import OptimizerState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigratedSlots:
+    """An optimizer's state to be.
+
+    Attributes:
+        tensors: ``PARAMETER/SLOT`` to lazy tensor.
+        document: as `OptimizerState.document`.
+    """
+
+    tensors: Mapping[str, LazyTensor]
+    document: dict[str, Any]
+
+
 def migrate_slots(
     optimizer: OptimizerState,
     steps: Sequence[tuple[Sequence[Any], Mapping[str, Any]]],
@@ -27,8 +41,8 @@ def migrate_slots(
     parameters: frozenset[str],
     *,
     subject: str,
-) -> OptimizerState:
-    """Return the optimizer's state for the migrated parameters.
+) -> MigratedSlots:
+    """Return the optimizer's state for the migrated parameters. Nothing is computed but shapes.
 
     Args:
         optimizer: the state before.
@@ -41,15 +55,19 @@ def migrate_slots(
     for name, tensor in optimizer.tensors.items():
         parameter, _, slot = name.rpartition("/")
         by_slot[slot][parameter] = tensor
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, LazyTensor] = {}
     for slot, values in by_slot.items():
         if all(value.dim() == 0 for value in values.values()):
-            tensors |= {f"{new}/{slot}": values[old[0]] for new, old in sources.items() if old and old[0] in values}
+            tensors |= {
+                f"{new}/{slot}": LazyTensor.of(values[old[0]])
+                for new, old in sources.items()
+                if old and old[0] in values
+            }
             continue
         state = TensorState.of({name: LazyTensor.of(value) for name, value in values.items()})
         for ops, config in steps:
             apply_tensor_ops(state, ops, config, subject=subject, for_slots=True)
-        tensors |= {f"{name}/{slot}": lazy.make().contiguous() for name, lazy in state.tensors.items()}
+        tensors |= {f"{name}/{slot}": lazy for name, lazy in state.tensors.items()}
     complete = {name.rpartition("/")[0] for name in tensors} & parameters
     counts = {slot: len(values) for slot, values in by_slot.items()}
     whole = {name for name in complete if all(f"{name}/{slot}" in tensors for slot in counts)}
@@ -61,7 +79,7 @@ def migrate_slots(
         for new, old in sources.items()
         if old and old[0] == parameter and new in parameters
     }
-    return OptimizerState(
+    return MigratedSlots(
         tensors={name: value for name, value in tensors.items() if name.rpartition("/")[0] in whole},
         document={
             **optimizer.document,

@@ -1,7 +1,7 @@
 """What a policy is shown when nobody says what it should see: drawn from its rules with a seed.
 
-Most of it is ordinary. Some of it is extreme - every number at one of its ends, or far out where it has none - because a
-clipped, saturated or rescaled input shows there and nowhere else.
+Most of it is ordinary. Some of it is extreme - every number at one of its ends, or far out where it has none - because
+a clipped, saturated or rescaled input shows there and nowhere else.
 """
 
 from __future__ import annotations

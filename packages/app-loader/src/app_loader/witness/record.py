@@ -4,10 +4,10 @@ Names of the tensors, each with a leading time axis and a batch axis:
 ``observation`` (or ``observation.NAME``) [step, batch, ...], ``state.PATH`` [step + 1, batch, ...] where step 0 is the
 initial state, ``action`` [step, batch, ...] and every declared capability [step, batch, ...].
 
-A policy with ``log_prob`` is also asked, once, about actions that it did not choose: ``given.action`` [batch, ...] drawn
-from the rules and ``given.log_prob`` [batch], at the first step. The most probable action says nothing about which choice
-is how wide: exchanged deviations give it the same density. These two are no `outputs`, so a reader that does not know them
-passes them over.
+A policy with ``log_prob`` is also asked, once, about actions that it did not choose: ``given.action`` [batch, ...]
+drawn from the rules and ``given.log_prob`` [batch], at the first step. The most probable action says nothing about
+which choice is how wide: exchanged deviations give it the same density. These two are no `outputs`, so a reader that
+does not know them passes them over.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from policy_interface import Policy, unflatten_state
+from policy_interface import Capability, Policy, unflatten_state
 
 from app_loader.witness.record import GIVEN, Witness, WitnessSpec, judge_given, named_state, run
 
@@ -110,9 +110,13 @@ def replay_witness(policy: Policy, witness: Witness) -> WitnessReport:
 def compare_outputs(
     recorded: Mapping[str, Tensor], outputs: Mapping[str, Tensor], spec: WitnessSpec
 ) -> list[OutputDifference]:
-    """Return one difference per output that either side has."""
+    """Return one difference per output that either side has.
+
+    A capability that came later (a value head, say) says nothing about what was recorded: it is no difference.
+    """
     found = []
-    for name in sorted(recorded.keys() | outputs.keys()):
+    later = {capability.value for capability in Capability} - recorded.keys()
+    for name in sorted(recorded.keys() | outputs.keys() - later):
         want, have = recorded.get(name), outputs.get(name)
         if want is None or have is None:
             note = "recorded but no longer given" if have is None else "given but not recorded"
