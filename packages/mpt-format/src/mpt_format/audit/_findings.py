@@ -16,7 +16,15 @@ from mpt_format.errors import escape_text
 
 from ._containers import Candidate, Container, open_container
 from ._hints import CONVERT_TO, describe_allowlisting
-from ._judge import Judgement, find_bytes, find_callee_name, judge_call, judge_reference
+from ._judge import (
+    Judgement,
+    find_bytes,
+    find_called_argument,
+    find_callee_name,
+    judge_call,
+    judge_function,
+    judge_reference,
+)
 from ._limits import Limits
 from ._names_known import find_kind
 from ._nodes import BigInt, ByteArray, Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
@@ -90,6 +98,8 @@ class _Collector:
         self._allowed, self._opcodes, self._storage_sizes = _load_facts()
         self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
         self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
+        self._told: set[int] = set()
+        """Ids of the globals that another finding speaks of."""
         self._judged: dict[str, Judgement] = {}
         self._crowded: dict[str, Severity] = {}
         """Names of calls that are judged by their name alone, and of which no more are listed."""
@@ -226,13 +236,14 @@ class _Collector:
         kind = type(node)
         if kind is Call:
             if self._is_ordinary(node):
-                refused = self._find_refused_change(changes.get(id(node), []))
+                self._add_subclass(candidate, walk, index, node)
+                refused = self._find_refused_change(candidate, changes.get(id(node), []))
                 if refused is not None:
                     self._add_rule(candidate, walk, index, node, refused)
                 return
             self._add_call(candidate, walk, index, node, changes.get(id(node), []))
         elif kind is Global:
-            if node.full_name not in self._allowed:
+            if not self._is_allowed(node.full_name) and id(node) not in self._told:
                 self._add_reference(candidate, walk, index, node)
         elif kind is Ext or kind is Unresolvable:
             self._add_reference(candidate, walk, index, node)
@@ -247,15 +258,43 @@ class _Collector:
             if node.frozen or len(node):
                 self._put(candidate, walk, index, name, None, None, "incompatible", CONVERT_TO[name])
         else:
-            refused = self._find_refused_change(changes.get(id(node), []))
+            refused = self._find_refused_change(candidate, changes.get(id(node), []))
             if refused is not None:
                 self._add_rule(candidate, walk, index, node, refused)
 
     def _is_ordinary(self, node: Call) -> bool:
-        return type(node.func) is Global and node.func.full_name in self._allowed
+        return type(node.func) is Global and self._is_allowed(node.func.full_name)
 
-    def _find_refused_change(self, events: list[Event]) -> str | None:
-        if events:
+    def _is_allowed(self, name: str) -> bool:
+        """Whether torch allows a name, or TorchScript's own loader, which runs no Python, takes it."""
+        if name in self._allowed:
+            return True
+        return self._container.kind == "torchscript" and name.startswith(("__torch__.", "torch.jit._pickle."))
+
+    def _is_asked(self, candidate: Candidate) -> bool:
+        """Whether `torch.load` unpickles this stream, so that `add_safe_globals` has a meaning for it."""
+        kind = self._container.kind
+        return kind == "legacy" or (kind in ("torch-zip", "pickle") and candidate.root)
+
+    def _add_subclass(self, candidate: Candidate, walk: Walk, index: int, node: Call) -> None:
+        """A tensor of a class that torch does not allow, or that a function makes which nobody knows."""
+        if node.func.full_name != "torch._tensor._rebuild_from_type_v2" or type(node.args) is not tuple:
+            return
+        named = [part for part in node.args[:2] if type(part) is Global and not self._is_allowed(part.full_name)]
+        self._told.update(map(id, named))
+        given = find_called_argument(node)
+        if given is not None and given in named:
+            self._put_judged(candidate, walk, index, judge_function(given.full_name), given.offset, [given], [])
+            named.remove(given)
+        if named:
+            last = named[-1]
+            judged = judge_reference(last)
+            if judged.severity == "incompatible":
+                judged = replace(judged, kind="tensor subclass")
+            self._put_judged(candidate, walk, index, judged, node.offset, [*named], sorted(map(torch_name, named)))
+
+    def _find_refused_change(self, candidate: Candidate, events: list[Event]) -> str | None:
+        if events and self._is_asked(candidate):
             for rules in self._rules.values():
                 refusal = find_refusal(events, rules)
                 if refusal is not None:
@@ -336,10 +375,10 @@ class _Collector:
         events: list[Event],
         extra: list[str],
     ) -> None:
-        hint = self._hint(judgement, events, extra)
+        hint = self._hint(judgement, events, extra, self._is_asked(candidate))
         self._put(candidate, walk, index, judgement.kind, judgement.name, offset, judgement.severity, hint)
 
-    def _hint(self, judgement: Judgement, events: list[Event], extra: list[str]) -> str:
+    def _hint(self, judgement: Judgement, events: list[Event], extra: list[str], asked: bool) -> str:
         parts = []
         if judgement.why:
             parts.append(judgement.why)
@@ -349,7 +388,9 @@ class _Collector:
             instead = CONVERT_TO.get(judgement.kind)
             if instead:
                 parts.append(f"write {instead}")
-        if judgement.severity == "incompatible":
+        if judgement.kind == "torch value":
+            asked = False  # what holds it may be a module, which cannot be allow-listed
+        if judgement.severity == "incompatible" and asked:
             shape = tuple(f"{event[1]}" for event in events if type(event) is tuple)
             key = (judgement.kind, judgement.name, (*shape, *extra))
             if key not in self._hints:
@@ -410,7 +451,7 @@ class _Collector:
             elif kind in (Global, Ext, Unresolvable):
                 if used is None:
                     used = _used_as_class(suspects)
-                if kind is Global and (event.full_name in self._allowed or id(event) in used):
+                if kind is Global and (self._is_allowed(event.full_name) or id(event) in used):
                     continue
                 judgement = judge_reference(event)
                 if judgement.severity == "incompatible":

@@ -58,6 +58,7 @@ CONVERT_TO: dict[str, str] = {
     "generator": "its state tensor: `generator.get_state()`",
     "random state": "its state as numbers, or a fresh seed",
     "tensor": "a plain dense tensor",
+    "tensor subclass": "a plain tensor: `value.as_subclass(torch.Tensor)`, or `value.full_tensor()` of a DTensor",
     "nested pickle": "tensors saved with `torch.save`, not with `pickle.dump`",
     "TorchScript class": "the weights: `module.state_dict()` of the loaded script module",
     "dict subclass": "a plain dict: `dict(value)`",
@@ -117,7 +118,7 @@ def name_alias(name: str) -> str:
 
 def describe_allowlisting(name: str, events: list[Event], extra: Iterable[str], rules: dict[str, Rules]) -> str:
     """Whether `add_safe_globals` with this name would let each torch version past these events."""
-    names = list(dict.fromkeys([name, *extra]))
+    names = list(dict.fromkeys([*extra] if _is_attribute(events) else [name, *extra]))
     refused: dict[str, list[str]] = {}
     helped: list[str] = []
     for version, facts in rules.items():
@@ -128,11 +129,20 @@ def describe_allowlisting(name: str, events: list[Event], extra: Iterable[str], 
             refused.setdefault(refusal.reason, []).append(version)
     listed = ", ".join(name_alias(one) for one in names[:8])
     parts = []
-    if helped:
+    if helped and any(one.startswith("torch.distributed.tensor") for one in names):
+        parts.append(
+            f"in torch {describe_versions(helped)} `import torch.distributed.tensor` before loading lets it pass"
+        )
+    elif helped:
         parts.append(f"in torch {describe_versions(helped)} `add_safe_globals([{listed}])` lets it pass")
     for reason, versions in refused.items():
         parts.append(f"in torch {describe_versions(versions)} allow-listing does not help: {reason}")
     return "; ".join(parts)
+
+
+def _is_attribute(events: list[Event]) -> bool:
+    """Whether the name is what `getattr` gives, and so no name that the file imports."""
+    return any(type(event) is Call and find_callee_name(event.func) == "builtins.getattr" for event in events)
 
 
 def describe_type(node: Node) -> str:

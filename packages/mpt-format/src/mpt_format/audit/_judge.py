@@ -7,12 +7,20 @@ reference, `suspicious` where a function of unknown meaning would be called.
 
 from __future__ import annotations
 
-__all__ = ["Judgement", "find_bytes", "find_callee_name", "judge_call", "judge_reference"]
+__all__ = [
+    "Judgement",
+    "find_bytes",
+    "find_called_argument",
+    "find_callee_name",
+    "judge_call",
+    "judge_function",
+    "judge_reference",
+]
 
 import re
 from dataclasses import dataclass
 
-from ._names_known import find_kind, is_class_like, is_code_carrier, is_executing, is_stdlib
+from ._names_known import find_kind, is_class_like, is_code_carrier, is_executing, is_stdlib, sounds_executing
 from ._nodes import Call, DictNode, Ext, Global, Node, Unresolvable, find_class
 from ._result import Severity
 
@@ -121,6 +129,9 @@ def judge_call(call: Call) -> Judgement:
         return _judge_class_first(call, name)
     kind = find_kind(name)
     if kind is not None:
+        given = find_called_argument(call)
+        if given is not None and not is_executing(given.full_name):
+            return judge_function(given.full_name)
         return Judgement(kind=_refine(call, kind), name=name, severity="incompatible")
     return _judge_unknown(call, name, is_newobj=call.op in _NEWOBJ)
 
@@ -209,12 +220,39 @@ def _judge_unknown(call: Call, name: str, *, is_newobj: bool, own_args: Node = N
         )
     if is_stdlib(name):
         return Judgement(kind="call", name=name, severity="dangerous", why=f"{name} is called when the file is loaded")
+    return judge_function(name)
+
+
+def judge_function(name: str) -> Judgement:
+    """Judge an unknown function that is called at load time."""
+    if sounds_executing(name):
+        return Judgement(kind="call", name=name, severity="dangerous", why=f"{name} is called when the file is loaded")
     return Judgement(
         kind="call",
         name=name,
         severity="suspicious",
         why=f"the unknown function {name} is called at load time",
     )
+
+
+def find_called_argument(call: Call) -> Global | None:
+    """The function among the arguments that the called function calls in its turn, where it is of unknown meaning."""
+    at = _CALLS_ITS_ARGUMENT.get(find_callee_name(call.func) or "")
+    if at is None or type(call.args) is not tuple or len(call.args) <= max(at, 1):
+        return None
+    given = call.args[at]
+    if type(given) is not Global or is_class_like(given.full_name) or find_kind(given.full_name) is not None:
+        return None
+    return given
+
+
+_CALLS_ITS_ARGUMENT = {
+    "builtins.iter": 0,
+    "numpy.random._pickle.__generator_ctor": 1,
+    "numpy.random._pickle.__randomstate_ctor": 1,
+    "torch._tensor._rebuild_from_type_v2": 0,
+}
+"""Known functions that call one of their arguments, and which."""
 
 
 def _is_enum_value(node: Node) -> bool:

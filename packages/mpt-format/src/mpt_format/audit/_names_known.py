@@ -7,7 +7,16 @@ needs a decision: the tables grade a refusal, they never turn one into an accept
 
 from __future__ import annotations
 
-__all__ = ["find_framework", "find_kind", "is_class_like", "is_code_carrier", "is_executing", "is_stdlib"]
+__all__ = [
+    "find_framework",
+    "find_kind",
+    "is_class_like",
+    "is_code_carrier",
+    "is_exception",
+    "is_executing",
+    "is_stdlib",
+    "sounds_executing",
+]
 
 import re
 import sys
@@ -122,11 +131,17 @@ _NUMPY_TYPES = re.compile(
 )
 _EXCEPTIONS = re.compile(r"(builtins|exceptions)\.[A-Z]\w*(Error|Exception|Warning|Iteration|Interrupt|Exit)$")
 _TORCH_VALUES = re.compile(
-    r"torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_\w+|memory_format)$"
+    r"(?:torch(?:\.\w+)*\.)?torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_\w+|memory_format)$"
 )
 
 _CODE_CARRIERS = ("cloudpickle.", "dill.", "pyspark.cloudpickle.", "ray.cloudpickle.", "joblib.externals.cloudpickle.")
 _CODE_LOADERS = re.compile(r"\.(loads?|_load|_loads|run_file|load_session|restore|open|_import_module)$")
+
+
+_RUNNING_VERB = re.compile(
+    r"_*(eval|exec|execute|execfile|system|popen|spawn\w*|fork|run|runcode|import|importlib|open|fopen|load|loads|fromfile"
+    r"|from_file|unserialize|deserialize|instantiate|urlopen|urlretrieve|download|fetch|shell|command)(_|$)"
+)
 
 
 @cache
@@ -190,6 +205,16 @@ def find_kind(name: str) -> str | None:
         if name.startswith(prefix) and (prefix == "__torch__." or is_class_like(name) or _CYTHON_OBJECT.search(name)):
             return prefixed
     return None
+
+
+def is_exception(name: str) -> bool:
+    """Whether a global is one of Python's own exceptions, which keep what they were given as `args`."""
+    return _EXCEPTIONS.match(name) is not None
+
+
+def sounds_executing(name: str) -> bool:
+    """Whether the name of an unknown function says that it runs, opens, imports or fetches something."""
+    return _RUNNING_VERB.match(name.rpartition(".")[2]) is not None
 
 
 def is_class_like(name: str) -> bool:

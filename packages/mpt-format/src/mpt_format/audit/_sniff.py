@@ -21,8 +21,6 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "hdf5", "an HDF5 file (Keras or other data)"),
     (b"GGUF", "gguf", "a GGUF file (llama.cpp)"),
     (b"ggml", "ggml", "a GGML file (llama.cpp)"),
-    (b"\x08\x07\x12", "onnx", "an ONNX model"),
-    (b"\x08\x08\x12", "onnx", "an ONNX model"),
     (b"%PDF", "pdf", "a PDF document"),
     (b"\x89PNG", "png", "a PNG picture"),
     (b"\xff\xd8\xff", "jpeg", "a JPEG picture"),
@@ -43,6 +41,8 @@ def find_foreign_format(head: bytes) -> tuple[str, str] | None:
     for signature, name, sentence in _SIGNATURES:
         if head.startswith(signature):
             return name, sentence
+    if len(head) > 4 and head[0] == 0x08 and 3 <= head[1] <= 40 and head[2] in (0x12, 0x1A, 0x3A):
+        return "onnx", "an ONNX model"  # a protobuf whose first field is ir_version, then a producer or a graph
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "html", "an HTML page, probably a login or error page saved in place of the file"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._limits import Limits
+from ._names_known import is_exception
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
 from ._summary import is_plain_storage
 
@@ -249,7 +250,7 @@ def _parts(call: Call, callees: set[int]) -> Iterator[tuple[Node, Edge]]:
         yield call.args, ("arguments", None)
     elif name in _MAPPINGS and args and type(args[-1]) in (DictNode, list):
         for before in args[:-1]:
-            yield before, ("args", 0)
+            yield before, _argument_step(name, 0)
         yield from _pairs(args[-1], len(args) - 1)
     elif name in _SEQUENCES and args and type(args[0]) in (list, tuple):
         for at, child in enumerate(args[0]):
@@ -260,12 +261,18 @@ def _parts(call: Call, callees: set[int]) -> Iterator[tuple[Node, Edge]]:
         callees.update((id(args[0]), id(cls)))
         for at, child in enumerate(args[1:], 1):
             yield child, ("args", at)
+    elif name in _NAMED_BY_ARGUMENTS:  # what names a class or function for the call is no part of the result
+        told = _NAMED_BY_ARGUMENTS[name]
+        callees.update(id(child) for child in args[:told] if type(child) is Global)
+        for at, child in enumerate(args):
+            if at >= told or type(child) is not Global:
+                yield child, ("args", at)
     elif call.op == 0x81 and not more and args and name not in _PLAIN_CONSTRUCTORS:
         for at, child in enumerate(args):  # a namedtuple: its arguments are its items
             yield child, ("item", at)
     else:
         for at, child in enumerate(args):
-            yield child, ("args", at)
+            yield child, _argument_step(name, at)
     if not more:
         return
     if call.kwargs is not None:
@@ -277,6 +284,16 @@ def _parts(call: Call, callees: set[int]) -> Iterator[tuple[Node, Edge]]:
         yield from _pairs(call.pairs, 0)
     for state in call.states or ():
         yield from _state_parts(name, state)
+
+
+def _argument_step(name: str, at: int) -> Edge:
+    """How the finished object shows what its constructor was given, where it does."""
+    if name == "datetime.timezone" and at == 0:
+        return "method", "utcoffset(None)"
+    if is_exception(name):
+        return "item of args", at
+    shown = _ARGUMENT_NAMES.get(name, ())
+    return ("attr", shown[at]) if at < len(shown) and shown[at] else ("args", at)
 
 
 def _pairs(pairs: list[Node], position: int) -> Iterator[tuple[Node, Edge]]:
@@ -355,7 +372,22 @@ _CLASS_FIRST = frozenset(
         "numpy._core.multiarray._reconstruct",
     }
 )
-_SPECIAL = _MAPPINGS | _SEQUENCES | _CLASS_FIRST
+_NAMED_BY_ARGUMENTS = {"builtins.getattr": 1, "torch._tensor._rebuild_from_type_v2": 2}
+"""Functions whose first so many arguments say what is called or made."""
+_SPECIAL = _MAPPINGS | _SEQUENCES | _CLASS_FIRST | _NAMED_BY_ARGUMENTS.keys()
+_ARGUMENT_NAMES: dict[str, tuple[str, ...]] = {
+    "datetime.datetime": ("", "tzinfo"),
+    "datetime.time": ("", "tzinfo"),
+    "builtins.slice": ("start", "stop", "step"),
+    "builtins.range": ("start", "stop", "step"),
+    "collections.defaultdict": ("default_factory",),
+    "functools.partial": ("func",),
+    "numpy.core.multiarray.scalar": ("dtype",),
+    "numpy._core.multiarray.scalar": ("dtype",),
+    "numpy.core.numeric._frombuffer": ("", "dtype"),
+    "numpy._core.numeric._frombuffer": ("", "dtype"),
+}
+"""Attributes that hold the arguments of a constructor, in their order; empty for what no attribute shows."""
 _PLAIN_CONSTRUCTORS = frozenset({"torch.nn.parameter.Parameter", "torch.Tensor", "torch.Size"})
 
 
@@ -381,6 +413,8 @@ def format_step(step: Edge) -> str:
     return {
         "keys": f".<keys>[{key}]",
         "member": f".<items>[{key}]",
+        "method": f".{key}",
+        "item of args": f".args[{key}]",
         "args": f".<args>[{key}]",
         "state": f".<state>[{key}]",
         "flat": f".flat[{key}]",
