@@ -65,6 +65,26 @@ def test_verify_tells_every_problem(tmp_path: Path) -> None:
     assert run("verify", tmp_path / "bad.mpt").exit_code == 1
 
 
+def test_verify_takes_a_folder_and_counts(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    for name in ("a/one.mpt", "two.mpt"):
+        (tmp_path / "runs" / name).write_bytes(GOLDEN.read_bytes())
+    (tmp_path / "runs" / "notes.txt").write_text("no archive")
+    done = run("verify", "--json", tmp_path / "runs")
+    assert [Path(report["path"]).name for report in json.loads(done.output)] == ["one.mpt", "two.mpt"]
+    assert done.exit_code == 0
+    (tmp_path / "empty").mkdir()
+    assert run("verify", tmp_path / "empty").exit_code == 2
+
+
+def test_a_verb_of_app_loader_is_told_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "joined_verbs", dict)
+    monkeypatch.setattr("mpt_format.cli.verbs.joined_verbs", dict)
+    done = run("load", "run.mpt")
+    assert done.exit_code == 2
+    assert "pip install app-loader" in done.output
+
+
 def test_diff_of_an_archive_with_itself_is_empty() -> None:
     done = run("diff", GOLDEN, GOLDEN)
     assert done.exit_code == 0

@@ -14,6 +14,8 @@ EXAMPLES: list[MptError] = [
     errors.ArchiveNotFoundError("p", PROBLEMS),
     errors.CorruptArchiveError(None, PROBLEMS),
     errors.UnsafeArchiveError("p\x07", PROBLEMS),
+    errors.RemoteReadError("p", PROBLEMS),
+    errors.ForeignFileError("p\x07.pt", PROBLEMS, "a \u202e thing", convertible=True),
     errors.MalformedDocumentError("p", PROBLEMS),
     errors.ArchiveWriteError("p", PROBLEMS, 28),
     errors.SignatureError("p", PROBLEMS),
@@ -21,7 +23,7 @@ EXAMPLES: list[MptError] = [
     errors.UnsupportedVersionError("p", 7, 1),
     errors.TensorMismatchError("p", PROBLEMS),
     errors.UnstorableStateError(PROBLEMS),
-    errors.MissingExtraError("remote", "reading x"),
+    errors.MissingExtraError("remote", "reading x", advice="Install s3fs"),
 ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app_loader.migration.draft import draft_revision
+from app_loader.matching import TensorInfo
+from app_loader.migration.draft import draft_revision, trial
 from app_loader.migration.draft.compress import compress_renames
 from app_loader.migration.draft.source_renames import find_renames
 from policy_interface.migrations import Add, Cat, Choose, KeyTemplate, Rename, Revision
@@ -98,3 +99,25 @@ def test_a_draft_says_when_something_changed_that_no_key_shows(zoo: Any) -> None
     assert draft.open_questions == 0
     assert "NOT met" in draft.summary
     assert "NOT met" in draft.text
+
+
+def test_a_draft_to_code_that_computes_the_same_meets_the_witness(zoo: Any) -> None:
+    zoo.add("0.2.1")
+    draft = draft_revision(zoo.save("0.2.0"), code="0.2.1", store=zoo.store)
+    assert draft.open_questions == 0
+    assert "NOT met" not in draft.summary
+
+
+def test_every_way_to_assign_equal_layers_is_tried_exactly_once() -> None:
+    def side(prefix: str) -> list[TensorInfo]:
+        widths = {"a": 2, "b": 3}
+        return [
+            TensorInfo(key=f"{prefix}{name}{i}.weight", shape=(width, width), dtype="float32", kind="parameter")
+            for name, width in widths.items()
+            for i in range(2)
+        ]
+
+    ways = [tuple(sorted(way.items())) for way in trial._assignments(side("new_"), side("old_"))]
+    assert len(ways) == len(set(ways)) == 4
+    assert all(new.removeprefix("new_") == old.removeprefix("old_") for new, old in ways[0])
+    assert list(trial._assignments([], [])) == [{}]

@@ -58,7 +58,7 @@ class Archive:
         self.size_bytes = source.size_bytes
         try:
             with paused_collection():
-                self.members: Mapping[str, ZipMember] = read_zip_layout(source)
+                self.members: Mapping[str, ZipMember] = _read_layout(source)
                 self.manifest: Manifest = self._read_manifest()
         except ArchiveError as error:
             source.close()
@@ -425,6 +425,19 @@ class Archive:
             if error.path is None:
                 raise type(error)(self.path, error.problems) from None
             raise
+
+
+def _read_layout(source: ByteSource) -> Mapping[str, ZipMember]:
+    """Read the container; a file of another kind is named instead of judged by the rules of this one."""
+    try:
+        return read_zip_layout(source)
+    except (UnsafeArchiveError, CorruptArchiveError):
+        from mpt_format.foreign import find_foreign
+
+        foreign = find_foreign(source)
+        if foreign is None:
+            raise
+        raise foreign from None
 
 
 def _differences(records: Mapping[str, TensorRecord], slots: Mapping[str, TensorSlot]) -> list[tuple[str, str]]:

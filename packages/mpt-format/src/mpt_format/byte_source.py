@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import stat
+from pathlib import Path
 from typing import Protocol
 
 from mpt_format.errors import ArchiveNotFoundError, ArchiveProblem, CorruptArchiveError
@@ -54,7 +55,8 @@ class LocalSource:
             # O_NONBLOCK: opening a pipe without a writer would wait for ever
             self._fd = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise _not_found(self.name, getattr(error, "strerror", None) or str(error)) from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise _not_found(self.name, reason + _where_looked(self.name)) from None
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(self._fd)
@@ -128,6 +130,23 @@ class MemorySource:
 
     def close(self) -> None:
         """Nothing to release."""
+
+
+def _where_looked(name: str) -> str:
+    """Return what a person needs to see their slip: the folder a relative path was looked for in, and near names."""
+    if name.startswith("~"):
+        return "; ~ is not expanded here, use Path(...).expanduser()"
+    import difflib
+
+    path = Path(name)
+    told = ""
+    try:
+        if not path.is_absolute():
+            told = f"; looked in {Path.cwd()}"
+        near = difflib.get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=2)
+    except (OSError, ValueError):  # no such folder, a NUL, or a working directory that is gone
+        near = []
+    return told + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 
 def _not_found(name: str, message: str) -> ArchiveNotFoundError:

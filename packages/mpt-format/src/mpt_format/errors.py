@@ -4,7 +4,9 @@ MptError
 ├── ArchiveError                  about one archive: its path and every problem found
 │   ├── ArchiveNotFoundError      no file there, or not a regular file (also a FileNotFoundError)
 │   ├── CorruptArchiveError       bytes are missing or differ: truncated, wrong digest, wrong checksum
+│   ├── RemoteReadError           a server did not give the bytes asked for (also an OSError)
 │   ├── UnsafeArchiveError        a structure that no writer of this format makes: foreign or hostile
+│   │   └── ForeignFileError          another kind of file, named: a torch.save file, safetensors, a Git LFS pointer
 │   ├── MalformedDocumentError    a member's JSON, YAML or tensor header breaks its strict grammar
 │   ├── ArchiveWriteError         the file system refused: full, read-only, no permission (also an OSError)
 │   └── SignatureError            the signature is absent, made by another key, or of other bytes
@@ -21,6 +23,8 @@ Unsupported is never reported as corrupt. Every error keeps its facts as attribu
 
 from __future__ import annotations
 
+import functools
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -98,6 +102,16 @@ class CorruptArchiveError(ArchiveError):
     next_step = "fetch the file again from its source and compare with `mpt verify --full`"
 
 
+class RemoteReadError(ArchiveError, OSError):
+    """A server did not give the bytes that were asked for; nothing is known about the archive."""
+
+    summary = "could not be read"
+    next_step = "try again, or fetch the whole file with your own tool (curl, aws, ...) and open the copy"
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnsafeArchiveError(ArchiveError):
     """The container has a structure that no writer of this format makes."""
 
@@ -106,6 +120,36 @@ class UnsafeArchiveError(ArchiveError):
         "if you trust where it came from, unzip it and rebuild it with `mpt pack FOLDER FILE.mpt`; "
         "for any other checkpoint use `mpt audit`"
     )
+
+
+class ForeignFileError(UnsafeArchiveError):
+    """The file is of another kind, told by its first bytes.
+
+    Attributes:
+        found: what it is, in words.
+        convertible: whether the audit and the conversion read this kind.
+    """
+
+    summary = "is no .mpt archive"
+
+    def __init__(
+        self, path: str | None, problems: Iterable[ArchiveProblem], found: str, *, convertible: bool = False
+    ) -> None:
+        self.found = found
+        self.convertible = convertible
+        name = escape_text(path) if path is not None else "FILE"
+        self.next_step = "fetch the file anew, or check the path; an archive is usually named *.mpt"
+        if convertible:
+            stem = name.rpartition(".")[0] or name
+            # quoted only where a shell needs it, so that the line can be pasted
+            source, target = shlex.quote(name), shlex.quote(f"{stem}.mpt")
+            self.next_step = f"run `mpt audit {source}`, then `mpt convert {source} -o {target}`"
+            if name.endswith(".mpt"):
+                self.next_step = f"run `mpt audit {source}`, then `mpt convert {source} -o NEW.mpt`"
+        super().__init__(path, problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return functools.partial(type(self), convertible=self.convertible), (self.path, self.problems, self.found)
 
 
 class MalformedDocumentError(ArchiveError):
@@ -227,17 +271,23 @@ class MissingExtraError(MptError, ImportError):
     """An optional dependency is not installed.
 
     Attributes:
-        extra: the extra of mpt-format that brings it.
+        extra: the extra that brings it.
         purpose: what it is needed for.
+        distribution: whose extra it is.
+        advice: what another library said about how to get it; empty where the extra is all that is needed.
     """
 
-    def __init__(self, extra: str, purpose: str) -> None:
+    def __init__(self, extra: str, purpose: str, *, distribution: str = "mpt-format", advice: str = "") -> None:
         self.extra = extra
         self.purpose = purpose
-        super().__init__(f"{purpose} needs an optional dependency; run `pip install 'mpt-format[{extra}]'`")
+        self.distribution = distribution
+        self.advice = advice
+        told = advice or f"run `pip install '{distribution}[{extra}]'`"
+        super().__init__(f"{purpose} needs an optional dependency; {told}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.extra, self.purpose)
+        made = functools.partial(type(self), distribution=self.distribution, advice=self.advice)
+        return made, (self.extra, self.purpose)
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -17,11 +17,16 @@ def open_archive(path: str | os.PathLike[str]) -> Archive:
     Raises:
         ArchiveNotFoundError: nothing there, or not a regular file.
         CorruptArchiveError: cut off, or the manifest does not match the container.
-        UnsafeArchiveError: a container that no writer of this format makes.
+        UnsafeArchiveError: a container that no writer of this format makes; `ForeignFileError` names the kind.
+        RemoteReadError: a server did not give the bytes asked for.
         MalformedDocumentError, ManifestError, UnsupportedVersionError: see `parse_manifest`.
         MissingExtraError: a URL, and the extra is not installed.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
+    if name.startswith("file://"):
+        from urllib.request import url2pathname
+
+        return Archive(LocalSource(url2pathname(name.removeprefix("file://").removeprefix("localhost"))))
     if "://" in name:
         from mpt_format.remote import open_remote
 

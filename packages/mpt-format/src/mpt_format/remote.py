@@ -19,6 +19,7 @@ from mpt_format.errors import (
     ArchiveProblem,
     CorruptArchiveError,
     MissingExtraError,
+    RemoteReadError,
 )
 
 _BLOCK_BYTES = 16 << 10
@@ -40,7 +41,10 @@ def open_remote(url: str) -> RemoteSource:
         file_system, path = fsspec.core.url_to_fs(url)
         size = file_system.info(path).get("size")
     except ImportError as error:  # fsspec says which package the scheme needs
-        raise MissingExtraError("remote", f"reading {url} ({error})") from None
+        raise MissingExtraError("remote", f"reading {url}", advice=str(error)) from None
+    except FileNotFoundError as error:
+        said = error.__cause__ or error.__context__  # why, where the library kept it: a refused connection, a 403
+        raise _not_found(url, str(said or error) or "nothing is there") from None
     except Exception as error:  # each file system has errors of its own
         raise _not_found(url, str(error) or type(error).__name__) from None
     if size is None:
@@ -145,10 +149,15 @@ class RemoteSource:
         try:
             data: bytes = self._file_system.cat_file(self._path, start=offset, end=offset + size_bytes)
         except Exception as error:  # each file system has errors of its own
-            raise self._cut(offset, f"could not be read: {error}") from None
+            raise self._unread(offset, str(error) or type(error).__name__) from None
         if len(data) != size_bytes:
-            raise self._cut(offset, f"asked for {size_bytes} bytes and got {len(data)}")
+            message = f"asked for {size_bytes} bytes and got {len(data)}"
+            whole = len(data) == self.size_bytes
+            raise self._unread(offset, f"{message}: it does not answer range requests" if whole else message)
         return data
+
+    def _unread(self, offset: int, message: str) -> RemoteReadError:
+        return RemoteReadError(self.name, [ArchiveProblem(where=f"server, byte {offset}", message=message)])
 
     def _cut(self, offset: int, message: str) -> CorruptArchiveError:
         return CorruptArchiveError(self.name, [ArchiveProblem(where=f"byte {offset}", message=message)])

@@ -36,6 +36,9 @@ class VerbGroup(click.Group):
 
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=2)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            if not near and not joined_verbs():
+                hint = " Verbs that run model code (load, eval, diagnose, migrate, zoo) come with app-loader: "
+                hint += "pip install app-loader"
             ctx.fail(f"No such verb {escape_text(name)!r}.{hint}")
         return super().resolve_command(ctx, args)
 

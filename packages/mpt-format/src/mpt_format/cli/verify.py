@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,21 +36,42 @@ def verify(
 ) -> None:
     """Check archives; exit code 1 when anything is wrong with one.
 
+    PATH is a file, a URL, or a folder: then every *.mpt below it.
+
     \b
     Examples:
       mpt verify run.mpt
-      mpt verify --quick checkpoints/*.mpt
+      mpt verify --quick checkpoints/
       mpt verify --json run.mpt
       mpt verify --key trainer.pub run.mpt
     """  # noqa: D301
-    reports = [_check(path, level, key, signature) for path in paths]
+    found = _find(paths)
+    reports = []
+    for path in found:
+        reports.append(_check(path, level, key, signature))
+        if not as_json:
+            _print(reports[-1])
+    bad = sum(not report["ok"] for report in reports)
     if as_json:
         print_json(reports)
-    else:
-        for report in reports:
-            _print(report)
-    if not all(report["ok"] for report in reports):
+    elif len(reports) > 1:
+        click.echo(f"{len(reports)} archives: {len(reports) - bad} ok, {bad} not")
+    if bad:
         ctx.exit(1)
+
+
+def _find(paths: Sequence[str]) -> list[str]:
+    """Return the archives that paths name: a folder stands for every *.mpt below it."""
+    found: list[str] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            found.append(path)
+            continue
+        inside = sorted(str(each) for each in Path(path).rglob("*.mpt") if not each.is_dir())
+        if not inside:
+            raise click.UsageError(f"No *.mpt below the folder {escape_text(path)}.")
+        found += inside
+    return found
 
 
 def _check(path: str, level: VerifyLevel, key: str | None, signature: str | None) -> dict[str, Any]:

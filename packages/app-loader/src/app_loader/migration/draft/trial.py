@@ -105,8 +105,12 @@ def _meets(policy: Policy, witness: Witness) -> bool:
 def _assignments(new: Sequence[TensorInfo], old: Sequence[TensorInfo]) -> Iterator[dict[str, str]]:
     """Every way to give old modules to new ones of equal shapes, those that keep the order first."""
     groups = list(_groups(new, old))
-    for ways in (_ordered, _any_order):
-        for chosen in product(*(list(islice(ways(*group), LIMIT)) for group in groups)):
+    ordered = [list(islice(_ordered(*group), LIMIT)) for group in groups]
+    disordered = [list(islice(_disordered(*group), LIMIT)) for group in groups]
+    # each way exactly once: first no group out of order, then any; without groups there is one way, the empty one
+    for out_of_order in product((False, True), repeat=len(groups)):
+        ways = (disordered[i] if out else ordered[i] for i, out in enumerate(out_of_order))
+        for chosen in product(*ways):
             yield {key: source for part in chosen for key, source in part.items()}
 
 
@@ -137,7 +141,7 @@ def _ordered(new: list[Unit], old: list[Unit]) -> Iterator[dict[str, str]]:
             yield _paired(some_new, some_old)
 
 
-def _any_order(new: list[Unit], old: list[Unit]) -> Iterator[dict[str, str]]:
+def _disordered(new: list[Unit], old: list[Unit]) -> Iterator[dict[str, str]]:
     count = min(len(new), len(old))
     for some_new in combinations(new, count):
         for some_old in permutations(old, count):
