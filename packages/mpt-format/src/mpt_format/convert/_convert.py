@@ -146,7 +146,7 @@ def convert_checkpoint(
         rest = None if weights_only else _rest(data, container, root, source, values)
         if weights_only and root is not None and source.path != "root":
             values.lose("root", "everything beside the state dict", "left out, as asked")
-        _refuse(name, plan, values, drop)
+        _refuse(name, source.path, plan, values, drop)
         digests = {key: _digest(payload) for key, payload in plan.every.items()}
         account = _account(name, data, container, source, values.losses)
         if target.suffix == ".safetensors":
@@ -222,7 +222,7 @@ def _rest(data: Buffer, container: Container, root: Node | None, source: Source,
     return converted
 
 
-def _refuse(name: str, plan: Plan, values: ValueConverter, drop: Sequence[str]) -> None:
+def _refuse(name: str, state_path: str, plan: Plan, values: ValueConverter, drop: Sequence[str]) -> None:
     problems = [*plan.problems, *values.refusals]
     problems.extend((path, "there is nothing to drop at this path") for path in drop if path not in values.dropped)
     if not problems and not plan.every:
@@ -230,7 +230,20 @@ def _refuse(name: str, plan: Plan, values: ValueConverter, drop: Sequence[str]) 
     if problems:
         lines = "".join(f"\n  {escape_text(path)}: {escape_text(reason)}" for path, reason in problems[:_SHOWN])
         more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ConversionError(f"{escape_text(name)} cannot be converted as it is:{lines}{more}")
+        raise ConversionError(
+            f"{escape_text(name)} cannot be converted as it is:{lines}{more}{_next_step(state_path, problems)}"
+        )
+
+
+def _next_step(state_path: str, problems: Sequence[tuple[str, str]]) -> str:
+    """What gets past the refusals that were just listed."""
+    paths = [path for path, _ in problems]
+    if state_path != "root" and not any(path.startswith(state_path) for path in paths):
+        return f"\nall of it stands beside the state dict {escape_text(state_path)}: --weights-only leaves it out"
+    if all("--as-fields" in reason for _, reason in problems):
+        return "\nto keep their fields: --as-fields"
+    example = next((path for path in paths if path != "root"), None)
+    return "" if example is None else f'\nto leave one out: --drop "{escape_text(example)}"'
 
 
 def _digest(payload: TensorPayload) -> str:

@@ -28,6 +28,15 @@ from ._arrays import NUMBER_FORMATS, Array
 from ._source import SourceTensor
 from ._tensor_bytes import FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
 
+_NOT_DENSE = {
+    "sparse": "a sparse tensor: save value.to_dense(), or drop it",
+    "quantized": "a quantized tensor: save value.dequantize(), or drop it",
+    "meta": "a meta tensor has no data: drop it",
+    "wrapper": "a tensor subclass that wraps others: save value.full_tensor() of a DTensor, a dense copy of others",
+}
+"""Kind of a tensor without plain bytes -> what to do about it."""
+_MAX_EXPANDED_BYTES = 64 << 20
+"""An expanded tensor may show so many bytes of a smaller record; digests are taken of what is shown."""
 _SWAPS = {"C64": 4}
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -88,12 +97,12 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
     record = tensor.record
     assert record is not None
     if record.kind != "dense" or record.storage is None:
-        return f"a {record.kind} tensor has no plain bytes: save it dense, or drop it"
+        return _NOT_DENSE.get(record.kind, "a tensor of a kind that is not known here: save a dense copy, or drop it")
     if record.metadata:
-        return "a conjugated or negated view: its bytes are not its values"
+        return "a conjugated or negated view, whose bytes are not its values: save value.resolve_conj().resolve_neg()"
     dtype = FORMAT_DTYPES.get(record.dtype)
     if dtype is None:
-        return f"dtype {record.dtype} has no place in safetensors"
+        return f"dtype {record.dtype} has no place in safetensors: save it in another dtype, or drop it"
     storage = record.storage
     located = container.storages.get(storage.key)
     if located is None:
@@ -105,6 +114,11 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
         base = storage.view[1] * storage.item_size_bytes
     begin = base + record.offset * item
     end = begin + extent_elements(record.shape, record.stride) * item
+    shown = item
+    for length in record.shape:
+        shown *= length
+    if shown > max(end - begin, _MAX_EXPANDED_BYTES):
+        return f"a view that repeats {end - begin} bytes until they are {shown}: save what it repeats"
     if end > size or begin < 0:
         return f"it reaches to byte {end} of a storage of {size} bytes"
     swap = _SWAPS.get(dtype, item) if container.byteorder == "big" else 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mpt_format.audit._containers import Container
 from mpt_format.audit._nodes import Call, DictNode, Node, SetNode
-from mpt_format.audit._structure import key_value_pairs
+from mpt_format.audit._structure import describe_node, key_value_pairs
 from mpt_format.audit._tensors import TensorRecord, find_tensor
 from mpt_format.audit._walk import format_key, format_step, state_attributes
 from mpt_format.errors import ConversionError
@@ -59,18 +59,42 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
         raise ConversionError(f"the file holds no object to convert: {container.description}")
     node = root.stream.root
     if state_path is not None:
-        found = resolve_path(node, state_path)
+        try:
+            found = resolve_path(node, state_path)
+        except ConversionError as error:
+            raise ConversionError(f"{error}{_suggest(node)}") from error
         source = read_state(found, state_path)
         if source is None:
-            raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name")
+            raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name{_suggest(node)}")
         return source, node
     candidates = list(_search(node))
     if not candidates:
-        raise ConversionError("no state dict found: name it with --state-path \"root['...']\"")
+        raise ConversionError(f"no state dict found in {_describe(node)}; --state-path \"root['...']\" names one")
     if len(candidates) > 1:
         listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in candidates[:12])
         raise ConversionError(f"several state dicts: {listed}; choose one with --state-path")
     return candidates[0], node
+
+
+def _suggest(root: Node) -> str:
+    """The state dicts that there are, as the end of a refusal."""
+    listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in list(_search(root))[:12])
+    return f"; state dicts: {listed}" if listed else f"; the file holds {_describe(root)}"
+
+
+def _describe(root: Node) -> str:
+    """The root and its entries in words, for a person who looks for the state dict."""
+    if _is_optimizer(root):
+        return "the state of an optimizer, which belongs to a state dict elsewhere"
+    entries = [f"root[{format_key(key)}]: {describe_node(value)[0]}" for key, value in key_value_pairs(root) or ()]
+    listed = ", ".join(entries[:12]) + (f" and {len(entries) - 12} more" if len(entries) > 12 else "")
+    return describe_node(root)[0] + (f" ({listed})" if listed else "")
+
+
+def _is_optimizer(node: Node) -> bool:
+    """Whether a node is what `Optimizer.state_dict()` gives."""
+    keys = {key for key, _ in key_value_pairs(node) or () if type(key) is str}
+    return keys >= {"state", "param_groups"}
 
 
 def _search(root: Node) -> Iterator[Source]:
@@ -88,7 +112,7 @@ def _search(root: Node) -> Iterator[Source]:
         if source is not None and _is_state(source):
             yield source
             continue
-        if depth >= _MAX_DEPTH:
+        if depth >= _MAX_DEPTH or _is_optimizer(node):
             continue
         for key, value in key_value_pairs(node) or ():
             if type(key) is str and ("optim" in key.lower() or key == "param_groups"):

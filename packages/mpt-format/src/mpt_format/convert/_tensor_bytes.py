@@ -10,6 +10,7 @@ __all__ = ["FORMAT_DTYPES", "RecordPayload", "extent_elements", "is_row_major", 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from mpt_format.audit._machine import Buffer
 from mpt_format.payload import PIECE_BYTES
@@ -92,30 +93,34 @@ class RecordPayload:
                 yield self.source[at : min(at + PIECE_BYTES, self.start + total)]
             return
         pending = bytearray()
-        for offset, run in self._rows(0, self.start):
-            pending += self.source[offset : offset + run]
+        for run in self._rows(memoryview(self.source), 0, self.start):
+            pending += run
             if len(pending) >= PIECE_BYTES:
                 yield bytes(pending)
                 pending.clear()
         if pending:
             yield bytes(pending)
 
-    def _rows(self, axis: int, start: int) -> Iterator[tuple[int, int]]:
-        """Offsets and lengths of runs that lie together, in row-major order."""
+    def _rows(self, source: memoryview, axis: int, start: int) -> Iterator[bytes | memoryview]:
+        """Runs of elements in row-major order: as long as they lie together, or one innermost axis gathered at once."""
         shape, stride, size = self.shape[axis:], self.stride[axis:], self.item_size_bytes
-        if not shape:
-            yield start, size
-        elif is_row_major(shape, stride):
+        if is_row_major(shape, stride):
             run = size
             for length in shape:
                 run *= length
-            yield start, run
-        elif len(shape) == 1:
+            yield source[start : start + run]
+        elif len(shape) > 1:
             for at in range(shape[0]):
-                yield start + at * stride[0] * size, size
+                yield from self._rows(source, axis + 1, start + at * stride[0] * size)
+        elif not stride[0]:
+            yield bytes(source[start : start + size]) * shape[0]
         else:
-            for at in range(shape[0]):
-                yield from self._rows(axis + 1, start + at * stride[0] * size)
+            extent = source[start : start + ((shape[0] - 1) * stride[0] + 1) * size]
+            yield extent.cast(_UNITS[size])[:: stride[0]].tobytes()
+
+
+_UNITS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Element size in bytes -> a format of that size, only to move elements."""
 
 
 def _turn(piece: bytes, width: int) -> bytes:

@@ -69,6 +69,8 @@ class ValueConverter:
         self.losses: list[Loss] = []
         self.refusals: list[tuple[str, str]] = []
         self._open: set[int] = set()
+        self._configs = 0
+        """How many configs of omegaconf stand around the one that is read."""
         self._left_out: set[int] = set()
 
     def leave_out(self, node: Node) -> None:
@@ -160,13 +162,16 @@ class ValueConverter:
 
     def _mapping(self, pairs: list[tuple[Node, Node]], path: str, depth: int) -> Json:
         made: dict[str, Json] = {}
+        renamed = [type(key).__name__ for key, _ in pairs if type(key) in (int, bool, float) or key is None]
+        if renamed:
+            kinds = " and ".join(sorted(set(renamed)))
+            self.lose(path, f"{len(renamed)} keys of type {kinds}", "text keys")
         for key, value in pairs:
             below = f"{path}[{format_key(key)}]"
             if type(key) is str:
                 text = _checked_text(key)
             elif type(key) in (int, bool, float) or key is None:
                 text = str(key)
-                self.lose(below, f"the {type(key).__name__} key {text}", "a text key")
             else:
                 self.refusals.append((below, "its key is no text or number"))
                 continue
@@ -186,9 +191,11 @@ class ValueConverter:
     def _call(self, node: Call, path: str, depth: int) -> Json:
         tensor = find_tensor(node)
         if tensor is not None:
-            numbers = self._read_numbers(tensor) if self._read_numbers is not None and not self._left_out else None
+            wanted = self._read_numbers is not None and (not self._left_out or tensor.shape == ())
+            numbers = self._read_numbers(tensor) if wanted and self._read_numbers is not None else None
             if numbers is not None:
-                self.lose(path, f"a tensor {tensor.dtype} {list(tensor.shape)}", "a list of numbers")
+                became = "a list of numbers" if tensor.shape else "a number"
+                self.lose(path, f"a tensor {tensor.dtype} {list(tensor.shape)}", became)
                 return numbers
             if self._left_out:
                 self.lose(path, "a tensor beside the state dict", "left out")
@@ -240,8 +247,11 @@ class ValueConverter:
             self.lose(path, f"a namedtuple {judged.name}", "a list (field names are not in the file)")
             return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(args)]
         attributes = state_attributes(node)
+        if judged.kind == "omegaconf" and attributes is not None:
+            return self._omegaconf(node, path, depth)
         if judged.kind in ("object", "optimizer", "scheduler", "nn.Module") and attributes is not None:
             if not self._as_fields:
+                self._refuse_parts(attributes, path, depth)
                 raise _Refused(f"an object of {judged.name}: pass --as-fields to keep its fields, or drop it")
             self.lose(path, f"an object of {judged.name}", "a dict of its fields")
             return {
@@ -252,7 +262,32 @@ class ValueConverter:
         if judged.severity == "incompatible" and judged.kind in ("torch value", "function", "class"):
             self.lose(path, f"a {judged.kind}", "text: its name")
             return judged.name
-        raise _Refused(f"a {judged.kind} ({judged.name}) that no rule converts: drop it, or change the training script")
+        raise _Refused(f"{judged.kind} ({judged.name}), which no rule converts: drop it, or change the training script")
+
+    def _refuse_parts(self, attributes: list[tuple[str, Node]], path: str, depth: int) -> None:
+        """Collect what would be refused inside an object that is refused itself; nothing of it is kept yet."""
+        losses = len(self.losses)
+        for key, value in attributes:
+            below = path + format_step(("attr", key))
+            if below not in self._drop:
+                self._inner(value, below, depth)
+        del self.losses[losses:]
+
+    def _omegaconf(self, node: Call, path: str, depth: int) -> Json:
+        """A config of omegaconf as plain values; interpolations stay the text that they are."""
+        attributes = dict(state_attributes(node) or ())
+        inside = attributes.get("_content", attributes.get("_val"))
+        self._configs += 1
+        try:
+            if self._configs == 1:
+                self.lose(path, "a config of omegaconf", "plain values, interpolations as text")
+            if key_value_pairs(inside) is not None:
+                return self._mapping(key_value_pairs(inside) or [], path, depth)
+            if type(inside) is list:
+                return [self._inner(child, f"{path}[{at}]", depth) for at, child in enumerate(inside)]
+            return self._value(inside, path, depth)
+        finally:
+            self._configs -= 1
 
     def _note_attributes(self, node: Call, path: str) -> None:
         if node.states:
@@ -300,8 +335,11 @@ class ValueConverter:
         if raw is None or len(raw) != 6:
             raise _Refused("a time that cannot be read")
         self.lose(path, "a time", "ISO 8601 text")
+        zone = read_timezone(node.args[1]) if len(node.args) > 1 else None
+        if len(node.args) > 1 and zone is None:
+            raise _Refused("a time whose zone cannot be read")
         micro = int.from_bytes(raw[3:6], "big")
-        return f"{raw[0] & 127:02d}:{raw[1]:02d}:{raw[2]:02d}" + (f".{micro:06d}" if micro else "")
+        return dt.time(raw[0] & 127, raw[1], raw[2], micro, tzinfo=zone).isoformat()
 
     def _timedelta(self, node: Call, path: str, depth: int) -> Json:
         value = read_timedelta(node)
@@ -356,6 +394,14 @@ class ValueConverter:
             raise _Refused(f"a {name} that cannot be read")
         self.lose(path, f"a {name}", "text")
         return _checked_text(args[0])
+
+    def _dtype(self, node: Call, path: str, depth: int) -> Json:
+        args = node.args if type(node.args) is tuple else ()
+        if not args or type(args[0]) is not str:
+            raise _Refused("a numpy dtype that cannot be read")
+        orders = [state[1] for state in node.states or () if type(state) is tuple and len(state) > 1]
+        self.lose(path, "a numpy dtype", "text")
+        return _checked_text((">" if ">" in orders else "") + args[0])
 
     def _uuid(self, node: Call, path: str, depth: int) -> Json:
         number = dict(state_attributes(node) or ()).get("int")
@@ -460,6 +506,7 @@ _KNOWN = {
     "decimal.Decimal": ValueConverter._text,
     "fractions.Fraction": ValueConverter._text,
     "uuid.UUID": ValueConverter._uuid,
+    "numpy.dtype": ValueConverter._dtype,
     "builtins.slice": ValueConverter._plain_list,
     "builtins.range": ValueConverter._plain_list,
     "builtins.complex": ValueConverter._plain_list,
