@@ -6,14 +6,16 @@ nobody holds belongs to the dead.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_LOCK = "lock"
 
 
 @contextmanager
@@ -26,20 +28,14 @@ def working_folder(target: Path) -> Iterator[Path]:
     beside = target.absolute().parent
     prefix = f".migrating-{target.name}-"
     for left in beside.glob(f"{escape(prefix)}*"):
-        held = os.open(left, os.O_RDONLY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            FileLock(left / _LOCK).acquire(blocking=False).lock.release()
+        except Timeout:
             continue  # somebody is at work in it
-        else:
-            shutil.rmtree(left, ignore_errors=True)
-        finally:
-            os.close(held)
+        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(dir=beside, prefix=prefix))
-    lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
+        with FileLock(folder / _LOCK):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
