@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from mpt_format import convert_checkpoint
+from mpt_format import audit_checkpoint, convert_checkpoint
 from mpt_format.cli.audit import audit
 
 from .corpus import Stage
@@ -182,3 +183,30 @@ def test_unreadable_file_is_reported_and_the_others_are_audited(folder: Path) ->
     documents = json.loads(result.stdout)
     assert documents[0]["verdict"] == "ok"
     assert "error" in documents[1]
+
+
+def test_findings_that_are_not_listed_are_counted_everywhere(tmp_path: Path) -> None:
+    when = datetime.date(2026, 1, 2)
+    torch.save([datetime.date.fromordinal(when.toordinal() + at) for at in range(1100)], tmp_path / "many.pt")
+    audit = audit_checkpoint(tmp_path / "many.pt")
+    assert (len(audit.findings), audit.finding_count) == (1000, 1100)
+    assert audit.totals["findings"] == {"incompatible": 1100}
+    run(tmp_path / "many.pt", "--html", tmp_path / "x.html", "--report", tmp_path / "x.md")
+    assert "1100" in (tmp_path / "x.html").read_text() and "1100" in (tmp_path / "x.md").read_text()
+
+
+def test_branches_of_the_page_that_lead_to_a_finding_are_open(tmp_path: Path) -> None:
+    quiet = {"deep": {"deeper": [1, 2]}}
+    torch.save({"quiet": quiet, "loud": {"inner": [datetime.date(2026, 1, 2)]}}, tmp_path / "x.pt")
+    run(tmp_path / "x.pt", "--html", tmp_path / "x.html")
+    opened = {}
+    for branch in (tmp_path / "x.html").read_text().split("<details")[1:]:
+        label = branch.partition("<span>")[2].partition("</span>")[0]
+        opened[label.strip("[]").replace("&#39;", "")] = branch.startswith(" open")
+    expected = {"root": True, "quiet": False, "deep": False, "deeper": False, "loud": True, "inner": True}
+    assert {label: opened[label] for label in expected} == expected
+
+
+def test_refusal_names_a_missing_file_once(tmp_path: Path) -> None:
+    result = run(tmp_path / "missing.pt")
+    assert result.output.count("missing.pt") == 1

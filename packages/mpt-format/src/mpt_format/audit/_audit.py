@@ -92,7 +92,7 @@ def audit_bytes(data: Buffer, *, name: str, limits: Limits = DEFAULT_LIMITS) -> 
 
 def audit_container(container: Container, *, name: str, size_bytes: int, limits: Limits) -> FileAudit:
     """Audit a container that was opened already."""
-    findings, limits_hit = collect_findings(container, limits)
+    findings, counts, limits_hit = collect_findings(container, limits)
     torch = ask_torch(container, Path(name).suffix == ".safetensors")
     verdict = _decide(container, findings, limits_hit, torch)
     root = container.get_root()
@@ -116,7 +116,7 @@ def audit_container(container: Container, *, name: str, size_bytes: int, limits:
         findings=tuple(findings),
         top_level=tuple(top_level),
         root_type=root_type,
-        totals=describe_totals(container, findings),
+        totals=describe_totals(container, counts),
         notes=tuple(notes),
         limits_hit=tuple(limits_hit),
     )

@@ -40,8 +40,8 @@ _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyr
 _NESTED = "torch.storage._load_from_bytes"
 
 
-def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding], list[str]]:
-    """All findings of a file, worst first, and the limits that were hit."""
+def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding], dict[Severity, int], list[str]]:
+    """The findings of a file, worst first and cut at the limits; how many there are of each severity; limits hit."""
     limits_hit = list(container.limits_hit)
     collector = _Collector(container, limits)
     for problem in container.problems[:50]:
@@ -56,7 +56,7 @@ def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding
         if candidate.stream.limit:
             limits_hit.append(f"{candidate.name + ': ' if candidate.name else ''}{candidate.stream.limit}")
     limits_hit.extend(collector.cut())
-    return collector.sorted(), limits_hit
+    return collector.sorted(), collector.get_counts(), limits_hit
 
 
 def _container_finding(severity: Severity, kind: str, hint: str) -> Finding:
@@ -116,6 +116,10 @@ class _Collector:
     def sorted(self) -> list[Finding]:
         """Worst severity first; within one, in file order."""
         return [finding for severity in reversed(SEVERITIES) for finding in self._kept[severity]]
+
+    def get_counts(self) -> dict[Severity, int]:
+        """How many findings there are, worst first; severities without any are left out."""
+        return {severity: self._counted[severity] for severity in reversed(SEVERITIES) if self._counted[severity]}
 
     def cut(self) -> list[str]:
         return [

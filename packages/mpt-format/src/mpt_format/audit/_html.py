@@ -42,6 +42,9 @@ class TreeNode:
     severity: str = ""
     hint: str = ""
     path: str = ""
+    parent: TreeNode | None = None
+    open: bool = False
+    """Whether its children are shown at first: it is the root, or a finding lies below it."""
     children: list[TreeNode] = field(default_factory=list)
 
 
@@ -55,7 +58,7 @@ def build_tree(candidate: Candidate, audit: FileAudit, limits: Limits) -> TreeNo
         if finding.stream == candidate.name:
             for path in finding.also_at:
                 marked.setdefault(path, finding)
-    root = TreeNode(label="root", type="", path="root")
+    root = TreeNode(label="root", type="", path="root", open=True)
     pending: list[tuple[Node, TreeNode, int]] = [(stream.root, root, 0)]
     seen: dict[int, str] = {}
     count = 0
@@ -70,6 +73,9 @@ def build_tree(candidate: Candidate, audit: FileAudit, limits: Limits) -> TreeNo
         found = marked.get(escape_text(line.path))
         if found is not None:
             line.severity, line.hint = found.severity, f"{found.kind}: {found.hint}"
+            above = line.parent
+            while above is not None and not above.open:
+                above.open, above = True, above.parent
         if tensor is not None or type(node) in (str, bytes, int, float, bool, memoryview, BigInt, ByteArray, Global):
             continue
         if node is None:
@@ -88,7 +94,7 @@ def build_tree(candidate: Candidate, audit: FileAudit, limits: Limits) -> TreeNo
                 break
             count += 1
             text = format_step(step)
-            inner = TreeNode(label=escape_text(text), type="", path=line.path + text)
+            inner = TreeNode(label=escape_text(text), type="", path=line.path + text, parent=line)
             line.children.append(inner)
             below.append((child, inner, depth + 1))
         pending.extend(reversed(below))

@@ -47,7 +47,7 @@ def _report(audits: Sequence[FileAudit]) -> Iterator[str]:
                 a.container,
                 a.verdict,
                 "; ".join(f"{versions}: {_WORDS[answer.loads]}" for versions, answer in group_answers(a.torch)),
-                str(len(a.findings)),
+                str(a.finding_count),
             )
             for a in audits
         ),

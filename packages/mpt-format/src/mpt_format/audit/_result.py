@@ -129,6 +129,11 @@ class FileAudit:
     notes: tuple[str, ...] = ()
     limits_hit: tuple[str, ...] = ()
 
+    @property
+    def finding_count(self) -> int:
+        """How many findings there are, those that are not listed included."""
+        return sum(self.totals.get("findings", {}).values())
+
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values, in the documented shape."""
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["describe_node", "describe_root", "describe_totals", "find_flavour", "key_value_pairs"]
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mpt_format.errors import escape_text
@@ -17,7 +17,7 @@ from ._containers import Container
 from ._judge import find_callee_name
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
-from ._result import Finding, TopLevelEntry
+from ._result import Severity, TopLevelEntry
 from ._stream import Stream
 from ._tensors import TensorRecord, find_tensor, is_tensor, storage_item_size, storage_record
 from ._walk import format_key
@@ -130,21 +130,20 @@ def describe_root(
     return root_type, top_level
 
 
-def describe_totals(container: Container, findings: list[Finding]) -> dict[str, Any]:
+def describe_totals(container: Container, findings: Mapping[Severity, int]) -> dict[str, Any]:
     """Counts over all pickles of the file."""
     names: Counter[str] = Counter()
     calls = tensors = 0
-    storages: dict[str, int] = {}
-    for candidate in container.candidates:
+    storages: dict[tuple[int, str], int] = {}
+    for at, candidate in enumerate(container.candidates):
         summary = candidate.get_summary(container.storage_fields)
         names.update(summary.names)
         calls += summary.calls
         tensors += summary.persistent
         for key, event in summary.storages.items():
-            storages.setdefault(key, event.pid[4] * storage_item_size(event.pid[1].name))
+            storages.setdefault((at, key), event.pid[4] * storage_item_size(event.pid[1].name))
     if container.without_pickle:
         tensors = len(container.tensors)
-    severities: Counter[str] = Counter(finding.severity for finding in findings)
     return {
         "pickles": len(container.candidates),
         "globals": {escape_text(name[:200]): count for name, count in sorted(names.items())[:500]},
@@ -152,7 +151,7 @@ def describe_totals(container: Container, findings: list[Finding]) -> dict[str, 
         "tensors": tensors,
         "storages": len(storages),
         "storage_bytes": sum(storages.values()),
-        "findings": dict(severities),
+        "findings": dict(findings),
     }
 
 

@@ -44,11 +44,12 @@ def _lines(audit: FileAudit, shown: int) -> Iterator[str]:
     for name, count in totals["globals"].items():
         yield f"   {count:>6}  {name}"
     yield ""
-    yield f"3. Findings: {len(audit.findings) or 'none'}"
+    yield f"3. Findings: {audit.finding_count or 'none'}"
     for finding in audit.findings[:shown]:
         yield from _finding_lines(finding)
-    if len(audit.findings) > shown:
-        yield f"   ... and {len(audit.findings) - shown} more (--json lists them)"
+    if audit.finding_count > shown:
+        which = "them" if audit.finding_count == len(audit.findings) else f"{len(audit.findings)} of them"
+        yield f"   ... and {audit.finding_count - shown} more (--json lists {which})"
     for limit in audit.limits_hit:
         yield f"   limit hit: {escape_text(limit)}"
     yield ""
@@ -133,5 +134,5 @@ def format_summary(audits: Iterable[FileAudit]) -> list[tuple[str, ...]]:
     for audit in audits:
         newest = list(audit.torch.values())[-1]
         loads = {True: "loads", False: "refuses", None: "-"}[newest.loads]
-        rows.append((audit.verdict, audit.container, str(len(audit.findings)), loads, audit.file))
+        rows.append((audit.verdict, audit.container, str(audit.finding_count), loads, audit.file))
     return rows

@@ -78,8 +78,8 @@ def audit(
         print_json(documents[0] if len(files) == 1 else documents)
     else:
         _print(audits, summary or len(files) > 1)
-        for name, error in errors:
-            click.echo(f"{escape_text(name)}: {escape_text(str(error))}", err=True)
+        for _, error in errors:
+            click.echo(escape_text(str(error)), err=True)
     verdict = worst_verdict(one.verdict for one in audits)
     code = _EXIT_CODES[verdict]
     if errors and verdict != "dangerous":
