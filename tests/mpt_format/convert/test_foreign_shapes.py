@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import random
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from mpt_format import ConversionError, convert_checkpoint, open_archive
+from mpt_format import ConversionError, audit_checkpoint, convert_checkpoint, open_archive
 
 
 def _convert(tmp_path: Path, value: Any, **options: Any) -> tuple[dict[str, Any], Any]:
@@ -119,3 +120,15 @@ def test_omegaconf_becomes_plain_values(tmp_path: Path, monkeypatch: pytest.Monk
     losses, rest = _convert(tmp_path, {"net": _trained()[0].state_dict(), "config": config})
     assert rest["config"] == {"rate": 0.5, "layers": [1, "${rate}"]}
     assert [path for path in losses if "config" in path] == ["root['config']"]
+
+
+@pytest.mark.parametrize("name", ["ppo", "morphogenetic", "blending", "holding", "legacy"])
+def test_every_generated_checkpoint_is_converted_and_then_ok(tmp_path: Path, name: str) -> None:
+    (entry,) = entry_points(group="mpt.checkpoint_generators", name=name)
+    entry.load()(tmp_path / "careless.pt")
+    assert audit_checkpoint(tmp_path / "careless.pt").verdict == "incompatible"
+    done = convert_checkpoint(
+        tmp_path / "careless.pt", tmp_path / "clean.mpt", as_fields=True, state_path="root['model_state_dict']"
+    )
+    assert done.audit.verdict == "ok"
+    assert audit_checkpoint(tmp_path / "clean.mpt").verdict == "ok"

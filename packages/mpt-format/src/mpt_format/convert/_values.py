@@ -166,6 +166,9 @@ class ValueConverter:
         if renamed:
             kinds = " and ".join(sorted(set(renamed)))
             self.lose(path, f"{len(renamed)} keys of type {kinds}", "text keys")
+        if self._as_fields and any(find_tensor(key) is not None for key, _ in pairs):
+            self.lose(path, "entries whose keys are tensors, as in a live optimizer", "left out")
+            pairs = [(key, value) for key, value in pairs if find_tensor(key) is None]
         for key, value in pairs:
             below = f"{path}[{format_key(key)}]"
             if type(key) is str:
