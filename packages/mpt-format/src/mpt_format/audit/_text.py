@@ -16,6 +16,7 @@ from ._result import FileAudit, Finding, TorchAnswer
 
 _SHOWN = 40
 _TOP_LEVEL_SHOWN = 30
+_ALSO_SHOWN = 3
 
 
 def format_audit(audit: FileAudit, *, shown: int = _SHOWN) -> str:
@@ -72,6 +73,10 @@ def _finding_lines(finding: Finding) -> Iterator[str]:
     count = f", {finding.count} times" if finding.count > 1 else ""
     place = f" at byte {finding.offset}" if finding.offset is not None and finding.path else ""
     yield f"   {finding.severity:<12} {where}{stream}: {finding.kind}{name}{place}{count}"
+    if finding.also_at:
+        more = finding.count - 1 - len(finding.also_at[:_ALSO_SHOWN])
+        rest = f" and {more} more" if more > 0 else ""
+        yield f"                also at {', '.join(finding.also_at[:_ALSO_SHOWN])}{rest}"
     yield f"                {finding.hint}"
 
 
