@@ -293,6 +293,11 @@ def containers() -> Iterator[tuple[str, bytes]]:
         for where in ("notes.txt", "byteorder", "data/7", "data/x.pkl", ".data/serialization_id"):
             members = {"archive/data.pkl": plain, f"archive/{where}": quiet}
             yield f"protocol 0 in {where}, {word}", pack(members, method)
+    yield "pickle in a member named like a folder", pack({"archive/data.pkl": plain, "archive/x/": evil})
+    locked = bytearray(pack({"archive/data.pkl": plain, "archive/notes": evil}))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.rindex(mark) + flags] |= 1
+    yield "pickle beside, flagged as encrypted", bytes(locked)
     yield "pickle among the records", pack({"archive/data.pkl": plain, "archive/data/0": evil})
     yield "archive among the records", pack({"archive/data.pkl": plain, "archive/data/0": torch_zip(evil)})
     yield (
@@ -335,6 +340,10 @@ def containers() -> Iterator[tuple[str, bytes]]:
     yield "numpy archive of objects", pack({"a.npy": npy})
     sb3 = {"a": {":type:": "x", ":serialized:": base64.b64encode(evil).decode()}}
     yield "stable-baselines3 data", pack({"data": json.dumps(sb3).encode(), "_stable_baselines3_version": b"2.7"})
+    spaced = json.dumps({"a": {":serialized:": base64.encodebytes(evil).decode()}}).encode()
+    yield "stable-baselines3 data with line feeds", pack({"data": spaced, "policy.pth": b""})
+    twice = json.dumps(sb3).encode()[:-1] + b', "a": 1}'
+    yield "stable-baselines3 data, key twice", pack({"data": twice, "policy.pth": b""})
     yield "stable-baselines3 policy", pack({"data": b"{}", "policy.pth": torch_zip(evil)})
     yield "torchscript with a pickle", pack({"m/data.pkl": evil, "m/constants.pkl": p2(b")"), "m/code/a.py": b""})
     yield "torchscript constants", pack({"m/data.pkl": plain, "m/constants.pkl": evil})

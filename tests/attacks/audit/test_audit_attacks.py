@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -10,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZIP_STORED
+from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
 from mpt_format import AuditError, ConversionError, MptError, audit_checkpoint, convert_checkpoint
@@ -90,6 +91,18 @@ def test_all_members_of_a_file_share_one_bound_for_unpacking() -> None:
     audit = audit_bytes(data, name="x", limits=limits)
     assert audit.verdict == "suspicious"
     assert any(limit.startswith("unpacked bytes in all") for limit in audit.limits_hit)
+
+
+def test_member_that_cannot_be_unpacked_keeps_a_file_from_being_ok() -> None:
+    data = pack({"a/notes.txt": b"cos\nsystem\n(S'x'\ntR."}, ZIP_LZMA)
+    plain = pack({"a/data.pkl": b"\x80\x02}."})
+    assert audit_bytes(plain, name="x").verdict == "ok"
+    merged = io.BytesIO(plain)
+    with ZipFile(merged, "a", ZIP_LZMA) as archive:
+        archive.writestr("a/notes.txt", b"cos\nsystem\n(S'x'\ntR.")
+    audit = audit_bytes(merged.getvalue(), name="x")
+    assert (audit.verdict, len(audit.limits_hit)) == ("suspicious", 1)
+    assert audit_bytes(data, name="x").verdict != "ok"
 
 
 def test_text_beside_the_pickle_is_no_pickle() -> None:

@@ -17,6 +17,7 @@ import io
 import json
 import tarfile
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, cast
 
 from ._limits import Limits
@@ -475,7 +476,7 @@ def _read_member(
 ) -> None:
     member_name = member.name
     in_torch = container.kind in ("torch-zip", "torchscript")
-    if not member.size_bytes or member_name.endswith("/"):
+    if not member.size_bytes:
         return
     if member_name.endswith(".safetensors"):
         _read_tensor_member(data, member, container, limits)
@@ -503,8 +504,10 @@ def _read_member(
     if content is None:
         if reason is not None and reason.startswith("limit: "):
             container.limits_hit.append(f"member {member_name[:80]!r}: {reason[7:]}")
-        elif is_root or _is_pickle_name(member_name):
+        elif announced:
             container.problems.append(f"member {member_name[:80]!r} cannot be read: {reason}")
+        else:
+            container.limits_hit.append(f"member {member_name[:80]!r} is not read: {reason}")
         return
     base = member.data_offset if member.method == STORED else 0
     container.unpacked_size_bytes += 0 if member.method == STORED else len(content)
@@ -593,7 +596,7 @@ def _read_sb3_data(content: Buffer, container: Container, limits: Limits, label:
         container.limits_hit.append(f"{label}: more than {_MAX_JSON_BYTES} bytes of JSON")
         return
     try:
-        document = json.loads(content[:])
+        document = json.loads(content[:], object_pairs_hook=partial(_take_pairs, container, label))
     except (ValueError, RecursionError):
         container.problems.append(f"{label} is no JSON")
         return
@@ -604,7 +607,7 @@ def _read_sb3_data(content: Buffer, container: Container, limits: Limits, label:
             serialized = value.get(":serialized:")
             if isinstance(serialized, str):
                 try:
-                    raw = base64.b64decode(serialized, validate=True)
+                    raw = base64.b64decode(serialized)  # leniently, as the library that loads it does
                 except (binascii.Error, ValueError):
                     container.problems.append(f"{label}{where}: the base64 text is broken")
                     continue
@@ -615,6 +618,16 @@ def _read_sb3_data(content: Buffer, container: Container, limits: Limits, label:
             pending.extend((f"{where}[{key!r}]", inner) for key, inner in reversed(list(value.items())))
         elif isinstance(value, list):
             pending.extend((f"{where}[{index}]", inner) for index, inner in reversed(list(enumerate(value))))
+
+
+def _take_pairs(container: Container, label: str, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; a key that stands twice is a problem, because readers differ in which one they take."""
+    taken = dict(pairs)
+    if len(taken) < len(pairs):
+        problem = f"{label} has a key twice"
+        if problem not in container.problems:
+            container.problems.append(problem)
+    return taken
 
 
 def _join(name: str, inner: str) -> str:

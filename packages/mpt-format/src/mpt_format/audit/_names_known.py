@@ -129,7 +129,9 @@ _KIND_PREFIX_BLOCKED = ("torch.optim._", "torch.nn.utils._", "numpy.random._exam
 _NUMPY_TYPES = re.compile(
     r"numpy\.(bool_?|u?int(8|16|32|64|c|p)|float(16|32|64|128)|complex(64|128)|str_|bytes_|object_)$"
 )
-_EXCEPTIONS = re.compile(r"(builtins|exceptions)\.[A-Z]\w*(Error|Exception|Warning|Iteration|Interrupt|Exit)$")
+_EXCEPTIONS = re.compile(
+    r"(builtins|exceptions)\.([A-Z]\w*)?(Error|Exception|Warning|Iteration|Interrupt|Exit)(Group)?$"
+)
 _TORCH_VALUES = re.compile(
     r"(?:torch(?:\.\w+)*\.)?torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_\w+|memory_format)$"
 )
