@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
+import numpy.random
 import pytest
 import torch
 from app_loader.errors import IntegrityError, SharedLibraryError
@@ -42,6 +44,8 @@ def test_a_side_effect_of_importing_is_reported_and_restored(
     entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo.py": EFFECTS[what]})])
     before = (torch.get_default_dtype(), random.getstate(), dict(os.environ), sys.getrecursionlimit(), Path.cwd())
     filters, seed = list(warnings.filters), torch.get_rng_state()
+    drawn = numpy.random.RandomState()
+    drawn.set_state(numpy.random.get_state())
     entry.import_module("toy_zoo", effects="restore")
     assert {effect.what: effect.restored for effect in entry.effects}[what]
     after = (torch.get_default_dtype(), random.getstate(), dict(os.environ), sys.getrecursionlimit(), Path.cwd())
@@ -52,6 +56,7 @@ def test_a_side_effect_of_importing_is_reported_and_restored(
     }
     assert list(warnings.filters) == filters
     assert torch.equal(torch.get_rng_state(), seed)
+    assert numpy.random.rand() == drawn.rand()
 
 
 def test_a_side_effect_is_left_alone_when_only_reported(make_wheel: MakeWheel, store: Store) -> None:

@@ -6,6 +6,7 @@ It answers for names below ``app_loader.isolated`` and returns None at once for 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -40,7 +41,7 @@ class IsolatedFinder(MetaPathFinder):
             return _made_spec(fullname, _UnitLoader(unit), [str(unit.folder)])
         if original == SHIMS or original.startswith(f"{SHIMS}."):
             return _made_spec(fullname, _ShimLoader(unit, original[len(SHIMS) + 1 :]), [])
-        spec = PathFinder.find_spec(fullname, path, target)
+        spec = _listed_spec(unit, fullname, original, path) or PathFinder.find_spec(fullname, path, target)
         if spec is None:
             return None
         if spec.loader is None:  # a namespace package: Source: PEP 420
@@ -52,6 +53,29 @@ class IsolatedFinder(MetaPathFinder):
         if not isinstance(spec.loader, SourceFileLoader):
             raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
         return isolate_spec(spec, unit)
+
+
+def _listed_spec(unit: Unit, fullname: str, original: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """Return the spec of a module that the list of pinned files names, without asking the disk.
+
+    None where the list does not decide: it names no such file, a compiled module might go first, or the package's
+    `__path__` is no longer what its place in the unit says.
+    """
+    if not unit.listed:
+        return None
+    place = f"{unit.folder}{os.sep}{original.replace('.', os.sep)}"
+    if path is None or len(path) != 1 or path[0] != place.rpartition(os.sep)[0]:
+        return None
+    listed = original.replace(".", "/")
+    if f"{listed}/__init__.py" in unit.hashes:  # packages first, as in CPython's own finder
+        spec = ModuleSpec(fullname, None, origin=f"{place}{os.sep}__init__.py", is_package=True)
+        spec.submodule_search_locations = [place]
+    elif f"{listed}.py" in unit.hashes:
+        spec = ModuleSpec(fullname, None, origin=f"{place}.py")
+    else:
+        return None
+    spec.has_location = True
+    return isolate_spec(spec, unit)
 
 
 class _UnitLoader(Loader):

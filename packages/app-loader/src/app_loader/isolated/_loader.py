@@ -36,10 +36,14 @@ class IsolatedLoader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Return the module's compiled code, from the cache where its source has not changed."""
         path = self.get_filename(fullname)
-        status = os.stat(path)  # noqa: PTH116  # once per module: Path would double the cost
+        try:
+            status = os.stat(path)  # noqa: PTH116  # once per module: Path would double the cost
+        except FileNotFoundError:
+            self._check(path, None)
+            raise
         stamp = status.st_mtime_ns.to_bytes(8, "little", signed=True) + status.st_size.to_bytes(8, "little")
         header = importlib.util.MAGIC_NUMBER + stamp
-        cached = self._cached(path)
+        cached = self.cached(path)
         if cached is not None:
             try:
                 with open(cached, "rb") as file:  # noqa: PTH123
@@ -49,12 +53,15 @@ class IsolatedLoader(SourceFileLoader):
             if data[:_HEADER_BYTES] == header:
                 code: CodeType = marshal.loads(memoryview(data)[_HEADER_BYTES:])
                 if code.co_filename == path:  # a store that was moved compiles anew
+                    self.unit.supply_helpers(data)
                     return code
         source = self.get_data(path)
         self._check(path, source)
         code = self.source_to_code(source, path)
+        data = header + marshal.dumps(code)
         if cached is not None and not sys.dont_write_bytecode:
-            _write_atomically(cached, header + marshal.dumps(code))
+            _write_atomically(cached, data)
+        self.unit.supply_helpers(data)
         return code
 
     def source_to_code(  # type: ignore[override]  # SourceFileLoader has this signature, typeshed its base's
@@ -71,7 +78,8 @@ class IsolatedLoader(SourceFileLoader):
         vars(module)["__builtins__"] = self.unit.builtins
         return module
 
-    def _cached(self, path: str) -> str | None:
+    def cached(self, path: str) -> str | None:
+        """Return where the compiled code of a source file of the unit is kept, None where it is not."""
         if self.unit.bytecode is None:
             return None
         folder = str(self.unit.folder)
@@ -79,8 +87,8 @@ class IsolatedLoader(SourceFileLoader):
             return None
         return f"{self.unit.bytecode}{os.sep}{TAG}{path[len(folder) :]}c"
 
-    def _check(self, path: str, source: bytes) -> None:
-        """Check source that is about to be compiled against what RECORD pins."""
+    def _check(self, path: str, source: bytes | None) -> None:
+        """Check source that is about to be compiled, None where it is missing, against what RECORD pins."""
         hashes = self.unit.hashes
         if not hashes:
             return
@@ -88,13 +96,14 @@ class IsolatedLoader(SourceFileLoader):
             relative = Path(path).relative_to(self.unit.folder).as_posix()
         except ValueError:
             return  # a file that the unit's code wrote elsewhere and loads itself
-        found = hashlib.sha256(source).hexdigest()
-        if hashes.get(relative) != found:
+        found = hashlib.sha256(source).hexdigest() if source is not None else None
+        expected = hashes.get(relative)
+        if found != expected:
             subject = f"{self.unit.distribution} {self.unit.version}"
-            expected = hashes.get(relative, "no such file")
+            present = f"has sha256 {found}" if found else "is missing"
             raise IntegrityError(
                 subject,
-                [f"{relative} has sha256 {found}, RECORD pins {expected}"],
+                [f"{relative} {present}, RECORD pins {expected or 'no such file'}"],
                 f"mpt zoo verify {subject.split()[0]}",
             )
 
@@ -102,8 +111,9 @@ class IsolatedLoader(SourceFileLoader):
 def isolate_spec(spec: ModuleSpec, unit: Unit) -> ModuleSpec:
     """Give a module that was found on disk the unit's loader and its origin."""
     assert spec.origin is not None
-    spec.loader = IsolatedLoader(spec.name, spec.origin, unit)
-    spec.cached = None
+    loader = IsolatedLoader(spec.name, spec.origin, unit)
+    spec.loader = loader
+    spec.cached = loader.cached(spec.origin)
     # On the spec, not in the module: a module's own names stay exactly those that its source makes.
     setattr(spec, ORIGIN_ATTRIBUTE, unit.origin(spec.name))
     return spec

@@ -52,6 +52,10 @@ REWRITER_VERSION = 2
 """Part of the bytecode's key: raise it with every change of what the rewriter or these tables produce."""
 
 
+HELPER_MARK = b"__mpt_"
+"""How every name begins that rewritten code takes from the unit's builtins."""
+
+
 def helper_name(dotted: str) -> str:
     """Return the name under which isolated code reaches a redirected attribute."""
     return f"__mpt_{dotted.replace('.', '_dot_')}__"

@@ -7,6 +7,7 @@ changed while the unit was imported, and that is all it says.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 Effects = Literal["report", "restore"]
@@ -79,74 +81,79 @@ def watched(subject: str, effects: Effects) -> Iterator[list[Effect]]:
             )
 
 
-def _probes() -> list[_Probe]:
-    probes = [
-        _Probe(what="environment variables", read=lambda: dict(os.environ), restore=_set_environ, show=_show_keys),
-        _Probe(what="warning filters", read=lambda: list(warnings.filters), restore=_set_filters, show=_show_counts),
-        _Probe(
-            what="root logger",
-            read=lambda: (logging.root.level, list(logging.root.handlers)),
-            restore=_set_root_logger,
-        ),
-        _Probe(
-            what="start method",
-            read=lambda: multiprocessing.get_start_method(allow_none=True),
-            restore=lambda was: multiprocessing.set_start_method(was, force=True),
-        ),
-        _Probe(what="random state of random", read=random.getstate, restore=random.setstate, show=_show_nothing),
-        _Probe(
-            what="sys.path", read=lambda: list(sys.path), restore=lambda was: sys.path.__setitem__(slice(None), was)
-        ),
-        _Probe(what="sys.meta_path", read=lambda: list(sys.meta_path), restore=None, show=_show_counts),
-        _Probe(what="recursion limit", read=sys.getrecursionlimit, restore=sys.setrecursionlimit),
-        _Probe(what="working directory", read=os.getcwd, restore=os.chdir),
-        _Probe(what="sys.excepthook", read=lambda: sys.excepthook, restore=lambda was: setattr(sys, "excepthook", was)),
-    ]
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None and "numpy.random" in sys.modules:  # numpy imports it when it is first asked for
-        probes += [
-            _Probe(
-                what="random state of numpy",
-                read=lambda: _plain_numpy_state(numpy),
-                restore=numpy.random.set_state,
-                show=_show_nothing,
-            ),
-            _Probe(what="numpy error handling", read=numpy.geterr, restore=lambda was: numpy.seterr(**was)),
-        ]
-    if torch is not None and hasattr(torch, "get_default_dtype"):
-        probes += [
-            _Probe(what="default dtype", read=torch.get_default_dtype, restore=torch.set_default_dtype),
-            _Probe(
-                what="random state of torch",
-                read=lambda: bytes(torch.get_rng_state().numpy()),
-                restore=lambda was: torch.set_rng_state(torch.frombuffer(bytearray(was), dtype=torch.uint8)),
-                show=_show_nothing,
-            ),
-            _Probe(what="grad mode", read=torch.is_grad_enabled, restore=torch.set_grad_enabled),
-            _Probe(what="thread count", read=torch.get_num_threads, restore=torch.set_num_threads),
-            _Probe(
-                what="deterministic algorithms",
-                read=torch.are_deterministic_algorithms_enabled,
-                restore=torch.use_deterministic_algorithms,
-            ),
-            _Probe(
-                what="float32 matmul precision",
-                read=torch.get_float32_matmul_precision,
-                restore=torch.set_float32_matmul_precision,
-            ),
-        ]
+def _probes() -> tuple[_Probe, ...]:
+    """Return what can be asked now: a library that is not imported has no state yet."""
+    probes: tuple[_Probe, ...] = _INTERPRETER
+    if "numpy.random" in sys.modules:  # numpy imports it when it is first asked for
+        probes += _numpy_probes(sys.modules["numpy"])
+    if hasattr(sys.modules.get("torch"), "get_default_dtype"):
+        probes += _torch_probes(sys.modules["torch"])
     return probes
 
 
-def _plain_numpy_state(numpy: Any) -> tuple[Any, ...]:
+@cache
+def _numpy_probes(numpy: Any) -> tuple[_Probe, ...]:
+    return (
+        _Probe(
+            what="random state of numpy",
+            read=lambda: _numpy_state(numpy),
+            restore=lambda was: _set_numpy_state(numpy, was),
+            show=_show_nothing,
+        ),
+        _Probe(what="numpy error handling", read=numpy.geterr, restore=lambda was: numpy.seterr(**was)),
+    )
+
+
+@cache
+def _torch_probes(torch: Any) -> tuple[_Probe, ...]:
+    return (
+        _Probe(what="default dtype", read=torch.get_default_dtype, restore=torch.set_default_dtype),
+        _Probe(
+            what="random state of torch",
+            read=lambda: _torch_state(torch),
+            restore=lambda was: torch.set_rng_state(torch.frombuffer(bytearray(was), dtype=torch.uint8)),
+            show=_show_nothing,
+        ),
+        _Probe(what="grad mode", read=torch.is_grad_enabled, restore=torch.set_grad_enabled),
+        _Probe(what="thread count", read=torch.get_num_threads, restore=torch.set_num_threads),
+        _Probe(
+            what="deterministic algorithms",
+            read=torch.are_deterministic_algorithms_enabled,
+            restore=torch.use_deterministic_algorithms,
+        ),
+        _Probe(
+            what="float32 matmul precision",
+            read=torch.get_float32_matmul_precision,
+            restore=torch.set_float32_matmul_precision,
+        ),
+    )
+
+
+def _torch_state(torch: Any) -> bytes:
+    state = torch.get_rng_state()
+    return ctypes.string_at(state.data_ptr(), state.nbytes)  # `numpy()` would set up a bridge first, for 0.1 ms
+
+
+def _numpy_state(numpy: Any) -> tuple[Any, ...]:
     kind, keys, *rest = numpy.random.get_state()
-    return (kind, tuple(keys.tolist()), *rest)
+    return (kind, keys.tobytes(), *rest)  # bytes: two arrays do not compare to one answer
 
 
-def _set_environ(was: dict[str, str]) -> None:
-    for name in set(os.environ) - set(was):
+def _set_numpy_state(numpy: Any, was: tuple[Any, ...]) -> None:
+    kind, keys, *rest = was
+    numpy.random.set_state((kind, numpy.frombuffer(keys, dtype=numpy.uint32), *rest))
+
+
+def _environ() -> dict[str | bytes, str | bytes]:
+    # As the system spells it: `dict(os.environ)` would decode every name and value, each time.
+    return dict(vars(os.environ).get("_data", os.environ))
+
+
+def _set_environ(was: dict[str | bytes, str | bytes]) -> None:
+    variables = {os.fsdecode(name): os.fsdecode(value) for name, value in was.items()}
+    for name in set(os.environ) - set(variables):
         del os.environ[name]
-    os.environ.update(was)
+    os.environ.update(variables)
 
 
 def _set_filters(was: list[Any]) -> None:
@@ -161,8 +168,9 @@ def _set_root_logger(was: tuple[int, list[logging.Handler]]) -> None:
     logging.root.handlers[:] = was[1]
 
 
-def _show_keys(before: dict[str, str], after: dict[str, str]) -> tuple[str, str]:
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+def _show_keys(before: dict[str | bytes, Any], after: dict[str | bytes, Any]) -> tuple[str, str]:
+    names = before.keys() | after.keys()
+    changed = sorted(os.fsdecode(name) for name in names if before.get(name) != after.get(name))
     return "as it was", f"changed {', '.join(changed)}"  # names only: values may be secrets
 
 
@@ -172,3 +180,23 @@ def _show_counts(before: list[Any], after: list[Any]) -> tuple[str, str]:
 
 def _show_nothing(before: object, after: object) -> tuple[str, str]:
     return "as it was", "advanced"
+
+
+_INTERPRETER = (
+    _Probe(what="environment variables", read=_environ, restore=_set_environ, show=_show_keys),
+    _Probe(what="warning filters", read=lambda: list(warnings.filters), restore=_set_filters, show=_show_counts),
+    _Probe(
+        what="root logger", read=lambda: (logging.root.level, list(logging.root.handlers)), restore=_set_root_logger
+    ),
+    _Probe(
+        what="start method",
+        read=lambda: multiprocessing.get_start_method(allow_none=True),
+        restore=lambda was: multiprocessing.set_start_method(was, force=True),
+    ),
+    _Probe(what="random state of random", read=random.getstate, restore=random.setstate, show=_show_nothing),
+    _Probe(what="sys.path", read=lambda: list(sys.path), restore=lambda was: sys.path.__setitem__(slice(None), was)),
+    _Probe(what="sys.meta_path", read=lambda: list(sys.meta_path), restore=None, show=_show_counts),
+    _Probe(what="recursion limit", read=sys.getrecursionlimit, restore=sys.setrecursionlimit),
+    _Probe(what="working directory", read=os.getcwd, restore=os.chdir),
+    _Probe(what="sys.excepthook", read=lambda: sys.excepthook, restore=lambda was: setattr(sys, "excepthook", was)),
+)

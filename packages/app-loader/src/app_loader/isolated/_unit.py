@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from policy_interface.origin import Origin
 from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
+from app_loader.isolated._targets import HELPER_MARK
 
 _HERE = str(Path(__file__).parent)
 
@@ -51,13 +53,14 @@ class Unit:
         folder: where the modules lie.
         bytecode: where its compiled modules are kept, None to keep none.
         hashes: sha256 (hex) of each source file by its path relative to `folder`; empty where nothing pins them.
+        listed: whether `hashes` names every module of the unit, and none of them is compiled: the finder believes it.
         operators: operators (``namespace::name``) that the unit itself defined with torch.library.
         effects: what importing its modules changed in shared state.
         environments: ids that the unit registered with a shared gymnasium.
         dynamic: names of modules that the unit's code made at run time.
         builtins: what its modules see as builtins; filled when its package is imported.
+        helpers: makes what rewritten code names in `builtins`, by name; filled when its package is imported.
         shims: its stand-ins for shared modules, by the shared name.
-        rewriter: what its modules are compiled with.
         lock: around the unit's own tables.
         entering: held by the thread that imports from outside of the unit.
     """
@@ -70,6 +73,7 @@ class Unit:
         folder: Path,
         bytecode: Path | None = None,
         hashes: Mapping[str, str] | None = None,
+        listed: bool = False,
         identifier: str | None = None,
     ) -> None:
         main = parts[0]
@@ -79,7 +83,8 @@ class Unit:
         self.digest = digest
         self.folder = folder
         self.bytecode = bytecode
-        self.hashes = dict(hashes or {})
+        self.hashes: Mapping[str, str] = hashes or {}
+        self.listed = listed
         self.owned = parts[0].owned
         for part in parts[1:]:
             self.owned |= part.owned
@@ -88,10 +93,15 @@ class Unit:
         self.environments: set[str] = set()
         self.effects: list[Any] = []
         self.builtins: dict[str, Any] = {}
+        self.helpers: Mapping[str, Callable[[Unit], Any]] = {}
         self.shims: dict[str, ModuleType] = {}
-        self.rewriter = Rewriter(self.prefix, self.owned)
         self.lock = threading.RLock()
         self.entering = threading.RLock()
+
+    @cached_property
+    def rewriter(self) -> Rewriter:
+        """What its modules are compiled with; a unit whose bytecode is at hand needs none."""
+        return Rewriter(self.prefix, self.owned)
 
     @property
     def distribution(self) -> str:
@@ -128,6 +138,19 @@ class Unit:
         original = self.original_name(name)
         part = next((part for part in self.parts if part.owned.owns(original)), self.parts[0])
         return Origin(distribution=part.distribution, version=part.version, digest=self.digest, module=original)
+
+    def supply_helpers(self, compiled: bytes) -> None:
+        """Put the helpers that a compiled module names, which stand in it as they are, into the unit's builtins.
+
+        Most modules name none, and shims are not made before one is needed: made ahead they would cost every unit
+        0.5 ms and 30 KiB.
+        """
+        if HELPER_MARK not in compiled:
+            return
+        with self.lock:
+            for name, make in self.helpers.items():
+                if name not in self.builtins and name.encode() in compiled:
+                    self.builtins[name] = make(self)
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module of this unit by its original name, or a shared one as it is."""

@@ -13,6 +13,7 @@ import multiprocessing.process
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,10 @@ def _arrived(roots: tuple[str, ...]) -> StoreReference:
 
 def announce_store(root: Path) -> None:
     """Make a store known to this process and to the processes it starts."""
-    known = announced_stores()
-    if root in known:
+    known = os.environ.get(STORES_VARIABLE, "").split(os.pathsep)
+    if str(root) in known:
         return
-    roots = (*(str(path) for path in known), str(root))
+    roots = (*(text for text in known if text), str(root))
     os.environ[STORES_VARIABLE] = os.pathsep.join(roots)
     # The configuration is copied into every Process and pickled before its target.
     config = getattr(multiprocessing.process.current_process(), "_config", None)
@@ -150,9 +151,11 @@ def is_imported(unit: Unit, name: str) -> bool:
     return unit.isolated_name(name) in sys.modules
 
 
-def read_unit(folder: Path) -> Unit:
-    """Return the unit that an entry's folder describes."""
-    document = json.loads((folder / ENTRY_FILE).read_text("utf-8"))
+def read_unit(folder: Path, document: Mapping[str, Any] | None = None) -> Unit:
+    """Return the unit that an entry's folder describes; its document is read when it is not given."""
+    if document is None:
+        document = json.loads((folder / ENTRY_FILE).read_text("utf-8"))
+        assert document is not None
     parts = tuple(
         Part(
             distribution=wheel["name"],
@@ -168,6 +171,7 @@ def read_unit(folder: Path) -> Unit:
         folder=folder / "site",
         bytecode=folder.parent.parent / "bytecode" / folder.name,
         hashes=document["files"],
+        listed=not document["scan"]["native"],
         identifier=folder.name,
     )
 

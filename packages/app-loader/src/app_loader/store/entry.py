@@ -126,7 +126,7 @@ class Entry:
         if known is not None and known.digest == self.digest:
             return known
         announce_store(self.folder.parent.parent)
-        return register_unit(read_unit(self.folder))
+        return register_unit(read_unit(self.folder, self._document))
 
     def entry_points(self, group: str) -> Mapping[str, str]:
         """Return ``{name: "module:attribute"}`` of one entry-point group of the main wheel, read from its metadata."""

@@ -91,16 +91,9 @@ def make_shim(name: str, unit: Unit) -> ModuleType | None:
 def furnish(unit: Unit) -> None:
     """Fill the unit's builtins: an exact dict, since a subclass makes every look-up of a global four times slower."""
     with unit.lock:
-        if unit.builtins:
-            return
-        helpers = {
-            "__import__": make_import(unit),
-            OWN: _own_name_of(unit),
-            ISOLATE: _isolated_name_of(unit),
-        }
-        for dotted, name in ATTRIBUTES.items():
-            helpers[helper_name(dotted)] = vars(make_shim(name, unit))[dotted.rpartition(".")[2]]
-        unit.builtins.update({**vars(builtins), **helpers})
+        if not unit.builtins:
+            unit.helpers = _HELPERS
+            unit.builtins.update({**vars(builtins), "__import__": make_import(unit)})
 
 
 def _own_name_of(unit: Unit) -> Callable[[Any], Any]:
@@ -119,3 +112,14 @@ def _isolated_name_of(unit: Unit) -> Callable[[Any], Any]:
         return unit.isolated_name(value) if type(value) is str else value
 
     return isolated_name
+
+
+def _redirected(dotted: str, shim: str) -> Callable[[Unit], Any]:
+    return lambda unit: vars(make_shim(shim, unit))[dotted.rpartition(".")[2]]
+
+
+_HELPERS: dict[str, Callable[[Unit], Any]] = {
+    OWN: _own_name_of,
+    ISOLATE: _isolated_name_of,
+    **{helper_name(dotted): _redirected(dotted, shim) for dotted, shim in ATTRIBUTES.items()},
+}
