@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from app_loader import import_isolated
 from app_loader.errors import IntegrityError, UnsafeWheelError, VersionNotStoredError
 from app_loader.store import Entry, Store
+from filelock import FileLock
 
 AddVersions = Callable[..., dict[str, Entry]]
 MakeWheel = Callable[..., Path]
@@ -174,6 +177,28 @@ def test_four_processes_filling_one_empty_store_end_with_one_entry(make_wheel: M
     assert len(set(answers)) == 1
     assert len(list((store.path / "entries").iterdir())) == 1
     assert not list((store.path / "unpacking").iterdir())
+
+
+def test_whoever_waits_for_an_entry_has_it_as_soon_as_it_is_there(
+    make_wheel: MakeWheel, store: Store, tmp_path: Path
+) -> None:
+    wheel = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 1"})
+    other = Store(tmp_path / "other")
+    made = other.add([wheel])
+    (store.path / "locks").mkdir(parents=True)
+    lock = store.path / "locks" / f"{made.digest[:16]}.lock"
+    with FileLock(lock), ThreadPoolExecutor() as pool:  # another process is at it, and does not let go of its lock
+        waiting = pool.submit(store.add, [wheel])
+        assert not waiting.done()
+        shutil.copytree(other.path / "entries", store.path / "arriving")
+        (store.path / "arriving").rename(store.path / "entries")
+        assert waiting.result().digest == made.digest
+
+
+def test_the_same_companions_in_another_order_are_the_same_entry(make_wheel: MakeWheel, store: Store) -> None:
+    main, *companions = [make_wheel(f"toy-{name}", "1.0", {f"toy_{name}.py": ""}) for name in ("zoo", "a", "b")]
+    assert store.add([main, *companions]) == store.add([main, *reversed(companions)])
+    assert len(store.entries()) == 1
 
 
 def test_a_killed_unpacking_leaves_no_entry_and_does_not_stand_in_the_way(make_wheel: MakeWheel, store: Store) -> None:

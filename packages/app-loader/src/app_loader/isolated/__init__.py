@@ -6,7 +6,7 @@ namespacing, not a sandbox: isolated code can do whatever any imported code can 
 
 from app_loader.isolated._directory import isolate_directory
 from app_loader.isolated._finder import install
-from app_loader.isolated._names import make_identifier, original_name
+from app_loader.isolated._names import DIGEST_DIGITS, make_identifier, original_name
 from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
 from app_loader.isolated._tripwires import Effect, Effects, watched
 from app_loader.isolated._unit import Part, Unit
@@ -24,6 +24,7 @@ from app_loader.isolated._unload import StillAlive, UnloadReport, unload
 install()
 
 __all__ = [
+    "DIGEST_DIGITS",
     "NATIVE_SUFFIXES",
     "Effect",
     "Effects",

@@ -10,22 +10,27 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app_loader.errors import IntegrityError, IsolationError
-from app_loader.isolated import OwnedNames, announce_store, make_identifier, owned_names
+from app_loader.isolated import DIGEST_DIGITS, OwnedNames, announce_store, make_identifier, owned_names
 from app_loader.store.entry import Entry
 from app_loader.store.scan import scan_files
 from app_loader.store.unpack import lock_folders, unlock_folders, unpack_wheels
-from app_loader.store.wheel import Wheel, read_wheel
+from app_loader.store.wheel import Wheel, read_wheel, wheel_sha256
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 STORE_VARIABLE = "MPT_STORE"
 _FORMAT = 1
-_POLL_INTERVAL_S = 0.002
-"""How often a process looks whether another one has finished the same entry; unpacking a zoo takes about 10 ms."""
+_LEAST_WAIT_S = 0.001
+_LONGEST_WAIT_S = 0.1
+"""A process that waits for another to unpack looks again after an eighth of what it has waited, within these."""
 
 
 def default_store_path() -> Path:
@@ -62,16 +67,62 @@ class Store:
             UnsafeWheelError: a wheel holds something that no wheel of pure modules holds; nothing was stored.
             IntegrityError: a file is not what its RECORD pins; nothing was stored.
         """
-        read = [read_wheel(Path(wheel)) for wheel in wheels]
-        if not read:
+        paths = [Path(wheel) for wheel in wheels]
+        if not paths:
             raise ValueError("a unit has at least one wheel")
-        main, companions = read[0], sorted(read[1:], key=lambda wheel: (wheel.name.lower(), wheel.sha256))
-        ordered = [main, *companions]
-        digest = unit_digest(ordered)
+        if len(paths) == 1:  # its digest is the file's: whoever finds the entry need not look into the wheel
+            digest, read = wheel_sha256(paths[0]), None
+        else:
+            read = _ordered([read_wheel(path) for path in paths])
+            digest = unit_digest(read)
+        entry = self._find_digest(digest)
+        if entry is None:
+            entry = self._fill(digest, lambda: self._add(read or [read_wheel(paths[0])], provenance or {}))
+        announce_store(self.path)
+        return entry
+
+    def _fill(self, digest: str, add: Callable[[], Entry]) -> Entry:
+        """Add an entry while holding its lock, or return it as soon as another process has added it.
+
+        Who waits looks for the entry and not only for the lock: once it is there, nobody queues for anything.
+        """
+        from filelock import Timeout
+
+        lock = self._lock(digest)
+        waited_s = 0.0
+        while True:
+            try:
+                held = lock.acquire(timeout=0)
+            except Timeout:
+                step_s = min(max(waited_s / 8, _LEAST_WAIT_S), _LONGEST_WAIT_S)
+                time.sleep(step_s)
+                waited_s += step_s
+                if (entry := self._find_digest(digest)) is not None:
+                    return entry
+            else:
+                with held:
+                    return add()
+
+    def _lock(self, digest: str) -> BaseFileLock:
+        """Return the lock on the entry of one unit."""
+        from filelock import FileLock
+
+        (self.path / "locks").mkdir(parents=True, exist_ok=True)
+        return FileLock(self.path / "locks" / f"{digest[:16]}.lock")
+
+    def _find_digest(self, digest: str) -> Entry | None:
+        """Return the complete entry of one unit by its whole digest, or None; other entries are not read."""
+        for folder in (self.path / "entries").glob(f"*__{digest[:DIGEST_DIGITS]}"):
+            if (folder / "entry.json").is_file() and (entry := Entry(folder)).digest == digest:
+                return entry
+        return None
+
+    def _add(self, wheels: list[Wheel], provenance: Mapping[str, Any]) -> Entry:
+        main, digest = wheels[0], unit_digest(wheels)
         identifier = make_identifier(main.name, main.version, digest)
         folder = self.path / "entries" / identifier
         if not (folder / "entry.json").is_file():
-            self._add(ordered, digest, identifier, folder, provenance or {})
+            self._unpack(wheels, digest, folder, provenance)
         entry = Entry(folder)
         if entry.digest != digest:
             raise IsolationError(
@@ -79,34 +130,30 @@ class Store:
                 f"its name {identifier} is taken by digest {entry.digest}, and its own is {digest}",
                 f"mpt zoo remove {main.name}=={main.version}",
             )
-        announce_store(self.path)
         return entry
 
-    def _add(
-        self, wheels: list[Wheel], digest: str, identifier: str, folder: Path, provenance: Mapping[str, Any]
-    ) -> None:
-        from filelock import FileLock
-
-        (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "locks" / f"{identifier}.lock").acquire(poll_interval=_POLL_INTERVAL_S):
-            if (folder / "entry.json").is_file():
-                return  # another process was faster
-            scratch = self.path / "unpacking" / f"{identifier}.{uuid.uuid4().hex}"
-            site = scratch / "site"
-            site.mkdir(parents=True)
+    def _unpack(self, wheels: list[Wheel], digest: str, folder: Path, provenance: Mapping[str, Any]) -> None:
+        scratch = self.path / "unpacking" / f"{folder.name}.{uuid.uuid4().hex}"
+        site = scratch / "site"
+        site.mkdir(parents=True)
+        try:
+            files = unpack_wheels(wheels, site)
+            document = _describe(wheels, digest, site, files, provenance)
+            with (scratch / "entry.json").open("w", encoding="utf-8") as file:
+                json.dump(document, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                files = unpack_wheels(wheels, site)
-                document = _describe(wheels, digest, site, files, provenance)
-                with (scratch / "entry.json").open("w", encoding="utf-8") as file:
-                    json.dump(document, file, indent=1)
-                    file.flush()
-                    os.fsync(file.fileno())
-                folder.parent.mkdir(parents=True, exist_ok=True)
                 scratch.replace(folder)
+            except OSError:
+                # app-loader 1.0 holds a lock of another name: whichever of the two was faster, the entry is the same.
+                if not (folder / "entry.json").is_file():
+                    raise
+            else:
                 lock_folders(folder)
-            except BaseException:
-                shutil.rmtree(scratch, ignore_errors=True)
-                raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
         """Return every entry, by distribution and version text."""
@@ -164,16 +211,18 @@ class Store:
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry and its bytecode. Processes that imported it keep what they have."""
-        from filelock import FileLock
-
-        (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path / "locks" / f"{entry.identifier}.lock"):
+        with self._lock(entry.digest):
             doomed = self.path / "unpacking" / f"{entry.identifier}.{uuid.uuid4().hex}"
             doomed.parent.mkdir(parents=True, exist_ok=True)
             unlock_folders(entry.folder)
             entry.folder.replace(doomed)
             shutil.rmtree(doomed)
             shutil.rmtree(self.path / "bytecode" / entry.identifier, ignore_errors=True)
+
+
+def _ordered(wheels: Sequence[Wheel]) -> list[Wheel]:
+    """Return the main wheel, then its companions in an order that does not depend on how they were given."""
+    return [wheels[0], *sorted(wheels[1:], key=lambda wheel: (wheel.name.lower(), wheel.sha256))]
 
 
 def unit_digest(wheels: Sequence[Wheel]) -> str:

@@ -60,19 +60,31 @@ def file_sha256(file: BinaryIO) -> str:
     return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
+def wheel_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a wheel file, which is not looked into.
+
+    Raises:
+        UnsafeWheelError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file_sha256(file)
+    except FileNotFoundError:
+        raise UnsafeWheelError(str(path), ["there is no such file"], "ls " + str(path.parent)) from None
+    except OSError as error:
+        raise UnsafeWheelError(str(path), [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
+
+
 def read_wheel(path: Path) -> Wheel:
     """Return what a wheel says about itself, having checked its structure.
 
     Raises:
         UnsafeWheelError: it is no wheel, or holds what no wheel of pure modules holds; every problem is listed.
     """
+    sha256 = wheel_sha256(path)
     try:
-        with path.open("rb") as file:
-            sha256 = file_sha256(file)
         with zipfile.ZipFile(path) as archive:
             return _read(path, archive, sha256)
-    except FileNotFoundError:
-        raise UnsafeWheelError(str(path), ["there is no such file"], "ls " + str(path.parent)) from None
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
         raise UnsafeWheelError(str(path), [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
 
