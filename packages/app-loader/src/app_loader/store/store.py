@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 STORE_VARIABLE = "MPT_STORE"
 _FORMAT = 1
-_LEAST_WAIT_S = 0.001
+_LEAST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.1
-"""A process that waits for another to unpack looks again after an eighth of what it has waited, within these."""
+"""A process that waits for another to unpack looks again after a quarter of what it has waited, within these."""
 
 
 def default_store_path() -> Path:
@@ -94,7 +94,7 @@ class Store:
             try:
                 held = lock.acquire(timeout=0)
             except Timeout:
-                step_s = min(max(waited_s / 8, _LEAST_WAIT_S), _LONGEST_WAIT_S)
+                step_s = min(max(waited_s / 4, _LEAST_WAIT_S), _LONGEST_WAIT_S)
                 time.sleep(step_s)
                 waited_s += step_s
                 if (entry := self._find_digest(digest)) is not None:
