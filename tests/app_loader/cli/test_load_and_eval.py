@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,10 @@ def test_every_verb_shows_examples_in_its_help(verb):
     result = CliRunner().invoke(mpt, [verb, "--help"])
     assert result.exit_code == 0
     assert "Examples:" in result.stdout
+
+
+def test_eval_and_demo_name_the_extra_where_gymnasium_is_missing(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    for result in (run("eval", "--env", "CartPole-v1"), CliRunner().invoke(mpt, ["demo"])):
+        assert result.exit_code == 1
+        assert "app-loader[gymnasium]" in result.output

@@ -92,6 +92,14 @@ def test_a_bare_version_is_no_identity_and_no_wheel_is_asked_for(record, store):
     assert resolution.next_command.startswith("mpt load ARCHIVE --code 1.0")
 
 
+def test_code_that_was_no_wheel_is_asked_to_be_built_from_its_repository(record, store, tmp_path):
+    saved = replace(record, wheel_sha256=None, package_sha256="0" * 64, repository=str(tmp_path), commit="1" * 40)
+    command = resolve(saved, "trained", store, archive="run.mpt").next_command
+    assert command.startswith(f"mpt zoo add run.mpt --from-source --repository {tmp_path}")
+    elsewhere = replace(saved, repository="https://example.org/zoo.git")
+    assert "--repository LOCAL_CLONE" in resolve(elsewhere, "trained", store).next_command
+
+
 @pytest.mark.parametrize("package", ["marked_zoo.inner", "__main__", "..", "/", "json"])
 def test_a_package_that_the_distribution_does_not_own_is_neither_looked_at_nor_imported(
     package, record, store, installed

@@ -15,6 +15,7 @@ from app_loader import Store, load_policy, save_policy
 from app_loader.code import ARCHITECTURES, StoredCode
 from app_loader.errors import (
     BuildError,
+    DeviceError,
     IncompatibleInterfaceError,
     RestoreError,
     UnknownKindError,
@@ -269,7 +270,7 @@ def test_the_right_wheel_in_a_wheelhouse_is_named_and_not_used(store, wheel, rul
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VersionNotStoredError) as caught:
         load_policy(tmp_path / "run.mpt", store=tmp_path / "empty")
-    assert caught.value.next_command == f"mpt zoo add {pinned}"
+    assert caught.value.next_command == f"mpt zoo add {pinned} --store {tmp_path / 'empty'}"
     assert [c.source for c in caught.value.resolution.candidates] == ["environment", "wheelhouse", "wheelhouse"]
     assert not (tmp_path / "empty").exists()
 
@@ -288,3 +289,27 @@ def test_a_version_stored_with_two_digests_is_refused_until_one_is_named(store, 
     assert [c.accepted for c in caught.value.resolution.candidates].count(True) == 0
     named = load_policy(tmp_path / "run.mpt", code=f"0.2.0@{one.digest[:12]}", store=store)
     assert (named.origin.digest, one.digest == two.digest) == (one.digest, False)
+
+
+@pytest.mark.parametrize("device", ["meta", "gpu", "", "cuda:99"])
+def test_a_device_that_cannot_hold_weights_is_named_before_anything_is_read(device, tmp_path):
+    with pytest.raises(DeviceError) as caught:
+        load_policy(tmp_path / "not-there.mpt", device=device)
+    assert pickle.loads(pickle.dumps(caught.value)).device == device
+    assert isinstance(caught.value, RuntimeError)
+
+
+def test_a_policy_that_is_taken_for_a_module_tells_where_the_module_is(store, wheel, rules, tmp_path):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    policy = load_policy(tmp_path / "run.mpt", store=store)
+    with pytest.raises(AttributeError) as caught:
+        policy.state_dict()
+    assert "policy.module.state_dict" in str(caught.value)
+    assert not hasattr(policy, "nothing_of_the_kind")
+
+
+def test_code_that_is_no_version_is_answered_with_what_code_may_be(store, wheel, rules, tmp_path):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    with pytest.raises(VersionNotStoredError) as caught:
+        load_policy(tmp_path / "run.mpt", code="latest", store=store)
+    assert caught.value.next_command.startswith(f"mpt load {tmp_path / 'run.mpt'} --code trained")

@@ -112,6 +112,14 @@ def test_a_repository_at_a_commit_becomes_an_entry(repository: Path, git: Git, s
     assert (old.provenance["commit"], old.provenance["subdirectory"]) == (first, "packages/zoo")
 
 
+def test_a_repository_may_be_named_relative_to_the_working_directory(
+    repository: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository.parent)
+    entry = add_repository(store, repository.name, "main", Settings(), distribution="toy-zoo")
+    assert entry.import_module("toy_zoo").answer == 1
+
+
 def dirty_record(package: Path) -> tuple[CodeRecord, bytes]:
     """What a training run in a dirty tree leaves in its archive."""
     make_dirty(package)

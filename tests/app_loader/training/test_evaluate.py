@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from app_loader.environments.errors import UnfitEnvironmentError
 from app_loader.environments.gymnasium import rules_from_env
 from app_loader.training import evaluate
 
@@ -46,6 +48,14 @@ def test_episodes_of_different_lengths_end_by_themselves() -> None:
     evaluation = evaluate(policy, lambda: ClockEnv(next(lengths)), episodes=3, seed=0)
     assert evaluation.returns == (2.0, 5.0, 3.0)
     assert [len(actions) for actions in evaluation.actions] == [2, 5, 3]
+
+
+def test_an_environment_of_another_game_is_refused_with_every_difference() -> None:
+    policy = SampleArchitecture().make_policy(rules_from_env(CopyEnv()))
+    with pytest.raises(UnfitEnvironmentError) as caught:
+        evaluate(policy, "Acrobot-v1", episodes=1)
+    assert caught.value.environment == "Acrobot-v1"
+    assert len(caught.value.problems) == 2
 
 
 def test_training_mode_is_given_back() -> None:

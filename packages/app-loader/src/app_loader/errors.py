@@ -14,6 +14,7 @@ LoaderError (an MptError)
 │   └── UnitNotFoundError          an isolated module was asked for by name; no store here has its unit
 ├── SourceRefusedError         the settings do not allow to take code from there, or nothing could be taken
 ├── SettingsError              mpt.toml or [tool.mpt] breaks its grammar
+├── DeviceError                the weights cannot be put on the device asked for (also a RuntimeError)
 ├── BuildError                 the code cannot build the policy: the stage and what it raised
 ├── RestoreError               the weights do not fit the built policy: every key
 ├── WitnessError               the policy does not do what the witness recorded
@@ -312,6 +313,22 @@ class SettingsError(LoaderError):
         self.path = path
         self.problems = tuple(problems)
         super().__init__(f"{path} is not a settings file:{_listing(self.problems)}\nSee docs/isolation.md, 'Settings'")
+
+
+class DeviceError(LoaderError, RuntimeError):
+    """The weights cannot be put on the device that was asked for.
+
+    Attributes:
+        device: what was asked for.
+        reason: what torch said of it, or why it cannot hold weights.
+    """
+
+    def __init__(self, device: str, reason: str) -> None:
+        self.device = device
+        self.reason = reason
+        super().__init__(
+            f"device={device!r} cannot hold the weights: {reason}\nUse device='cpu', or a device of this machine"
+        )
 
 
 class BuildError(LoaderError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,6 +12,7 @@ from policy_interface import GameRules, InvalidConfigError, Policy
 
 from app_loader.build import build_on_meta, read_architecture
 from app_loader.code import Code
+from app_loader.devices import check_device
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
 from app_loader.judge import check_contract
 from app_loader.loaded import LoadedPolicy, LoadOrigin
@@ -56,6 +58,7 @@ def load_policy(
 
     Raises:
         ValueError: `verify` is none of its values: a typing error must not mean that less is checked.
+        DeviceError: `device` is not here, or is ``meta``, which holds no values.
         ArchiveError: the archive is missing, damaged, hostile or malformed; nothing was executed.
         UnsupportedVersionError: the archive needs a newer reader.
         ResolutionError: no code may be used; every candidate is named with its reason.
@@ -69,6 +72,7 @@ def load_policy(
     """
     if verify is not None and verify not in get_args(Verify):
         raise ValueError(f"verify is {verify!r}, expected one of {', '.join(get_args(Verify))}, or None")
+    check_device(device)
     opened_store = store if isinstance(store, Store) else Store(store)
     with open_archive(path) as archive:
         archive.verify("full" if verify in ("full", "witness") else "structure")
@@ -97,7 +101,15 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
     resolution = resolve(record, requested, store)
     if resolution.chosen is not None:
         return resolution
-    return resolve(record, requested, store, wheelhouses=read_settings().wheelhouses)  # for the next command to run
+    settings = read_settings()  # for the next command to run
+    return resolve(
+        record,
+        requested,
+        store,
+        wheelhouses=settings.wheelhouses,
+        archive=shlex.quote(str(archive.path)),
+        indexed=any(index.gives(record.distribution) for index in settings.indexes),
+    )
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:

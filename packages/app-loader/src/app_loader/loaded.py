@@ -6,7 +6,7 @@ An application sees this class whatever version made the policy; it never needs 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from policy_interface import GameRules, Policy, PolicyOutput, RulesMismatchError, State, TrainingSpec
 
@@ -121,6 +121,13 @@ class LoadedPolicy(Policy):
     def module(self) -> nn.Module | None:
         """The ``nn.Module`` with the weights, in evaluation mode as loaded."""
         return self._policy.module
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Tell whoever takes the policy for a module where the module is."""
+        from torch import nn
+
+        hint = f"; a policy is no nn.Module: use policy.module.{name}" if hasattr(nn.Module, name) else ""
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self)
 
     def unwrap(self) -> Policy:
         """Return the policy that the model code made."""

@@ -21,6 +21,9 @@ def demo(output: str, store: str | None, wheelhouse: str | None) -> None:
     """Train with an old model zoo, then load beside the newest one and get the same actions."""
     from rich.console import Console
 
+    from app_loader.environments.extra import check_gymnasium
+
+    check_gymnasium("mpt demo")
     from app_loader.demo.train import train_and_save
     from app_loader.demo.wheelhouse import find_old_wheel
     from app_loader.store import Store

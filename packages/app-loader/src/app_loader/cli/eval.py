@@ -25,6 +25,9 @@ def evaluate_archive(
     """Play episodes with the deterministic actions of a policy."""
     from statistics import fmean, pstdev
 
+    from app_loader.environments.extra import check_gymnasium
+
+    check_gymnasium("mpt eval")
     from app_loader.environments.named import make_environment
     from app_loader.load import load_policy
     from app_loader.training import evaluate

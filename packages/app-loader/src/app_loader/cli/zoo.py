@@ -71,6 +71,7 @@ def add(
                 from_source=from_source,
                 repository=repository,
                 accept_digest=accept_digest,
+                archive=source,
             )
         ]
     elif path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):

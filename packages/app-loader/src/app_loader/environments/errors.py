@@ -2,7 +2,8 @@
 
 LoaderError
 ├── UnsupportedSpaceError    an environment has a space that no game rules describe
-└── UnknownEnvironmentError  no environment has the id
+├── UnknownEnvironmentError  no environment has the id
+└── UnfitEnvironmentError    an environment's observations or actions are not those of a policy
 """
 
 from __future__ import annotations
@@ -51,3 +52,18 @@ class UnknownEnvironmentError(LoaderError):
         # the library guesses as well, at times another name: one guess is enough
         said = reason.partition(" Did you mean")[0].rstrip(".") if near else reason.rstrip(".")
         super().__init__(f"there is no environment {name!r}: {said}{meant}")
+
+
+class UnfitEnvironmentError(LoaderError):
+    """An environment's observations or actions have other shapes than a policy's.
+
+    Attributes:
+        environment: the environment's id or class.
+        problems: every difference, in words.
+    """
+
+    def __init__(self, environment: str, problems: tuple[str, ...]) -> None:
+        self.environment = environment
+        self.problems = problems
+        said = "".join(f"\n  {problem}" for problem in problems)
+        super().__init__(f"the policy was not made for {environment}:{said}\nRun: mpt inspect --rules ARCHIVE")

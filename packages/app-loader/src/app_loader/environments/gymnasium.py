@@ -29,13 +29,14 @@ from policy_interface import (
     ImageLayout,
     Layout,
     MultiDiscreteActions,
+    Policy,
     TokenLayout,
     VectorLayout,
 )
 from policy_interface.policy import Observation
 from torch import Tensor
 
-from app_loader.environments.errors import UnsupportedSpaceError
+from app_loader.environments.errors import UnfitEnvironmentError, UnsupportedSpaceError
 
 _UNBOUNDED = 1e30
 """Spaces write "no bound" as infinity or as their type's largest number."""
@@ -90,6 +91,19 @@ class GymnasiumAdapter:
         rules = rules_from_env(env)
         return cls(rules=rules, observation_space=env.observation_space, action_space=env.action_space)
 
+    def check_policy_fits(self, policy: Policy) -> None:
+        """Make sure that a policy sees and does what this environment gives and takes; names may differ.
+
+        Raises:
+            UnfitEnvironmentError: the layout, a number of features or of choices is another.
+        """
+        mine, its = _extent(self.rules), _extent(policy.rules)
+        problems = tuple(
+            f"{what}: {its[what]} in the policy, {mine[what]} here" for what in mine if mine[what] != its[what]
+        )
+        if problems:
+            raise UnfitEnvironmentError(", ".join(self.rules.tags) or "this environment", problems)
+
     def to_observation(self, batch: Any) -> Observation:
         """Return observations (an array whose first axis is the batch, or a dict of such) as the rules lay them out."""
         space = self.observation_space
@@ -125,6 +139,21 @@ def batch_observations(observations: Sequence[Any]) -> Any:
     if isinstance(observations[0], Mapping):
         return {key: np.stack([each[key] for each in observations]) for key in observations[0]}
     return np.stack(observations)
+
+
+def _extent(rules: GameRules) -> dict[str, object]:
+    """Return what shapes a policy's input and output, without names; a token layout takes any set of features."""
+    observation: object = "tokens"
+    if isinstance(rules.layout, VectorLayout):
+        observation = f"{rules.observation_size} numbers"
+    elif not isinstance(rules.layout, TokenLayout):
+        observation = sorted(feature.shape for feature in rules.features)
+    return {
+        "layout": rules.layout.kind,
+        "observation": observation,
+        "actions": rules.actions.kind,
+        "choices": len(rules.actions.names),
+    }
 
 
 def _name(env: gymnasium.Env[Any, Any]) -> str:

@@ -16,6 +16,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from app_loader.code import Code, StoredCode, find_installed
+from app_loader.resolve.next_command import find_next_command
 from app_loader.resolve.resolution import Candidate, Resolution, Source
 
 if TYPE_CHECKING:
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     from app_loader.store import Entry, Store
 
 
-def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Sequence[Path] = ()) -> Resolution:
+def resolve(
+    record: CodeRecord,
+    requested: str,
+    store: Store,
+    *,
+    wheelhouses: Sequence[Path] = (),
+    archive: str = "ARCHIVE",
+    indexed: bool = False,
+) -> Resolution:
     """Return what could compute a checkpoint.
 
     Args:
@@ -33,27 +42,25 @@ def resolve(record: CodeRecord, requested: str, store: Store, *, wheelhouses: Se
         store: where isolated versions live.
         wheelhouses: folders that are looked through for a wheel to add when nothing else may be used; what lies there
             is never used as it is.
+        archive: the archive's path, for the next command to name.
+        indexed: whether a configured index is listed for the distribution, likewise.
     """
-    if requested == "trained":
+    trained = requested == "trained"
+    if trained:
         candidates = tuple(_trained(record, store))
-        wanted = _wanted(record)
     elif requested == "current":
         candidates = tuple(_current(record, store))
-        wanted = f"any version of {record.distribution}; or install it"
     else:
         candidates = tuple(_version(record, store, requested))
-        wanted = f"{record.distribution} {requested}"
-    if requested == "trained" and not _is_pinned(record):
-        # adding a wheel would change nothing: without a digest none of them can be told to be the trained one
-        command = f"mpt load ARCHIVE --code {record.version}   # no digest was recorded: choose the code"
-        return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
-    if requested != "current" and not any(candidate.accepted for candidate in candidates):
-        trained = requested == "trained"
+    addable = requested != "current" and (not trained or _is_pinned(record))
+    accepted = any(candidate.accepted for candidate in candidates)
+    if addable and not accepted:
         version = record.version if trained else requested.partition("@")[0]
         wheels = _wheels(record, wheelhouses, version, sha256=record.wheel_sha256 if trained else None)
         candidates = (*candidates, *wheels)
-    addable = next((each.location for each in candidates if each.location), None)
-    command = f"mpt zoo add {addable}" if addable else f"mpt zoo add WHEEL   # {wanted}"
+    command = (
+        "" if accepted else find_next_command(record, requested, candidates, store, archive=archive, indexed=indexed)
+    )
     return Resolution(requested=requested, candidates=candidates, store=str(store.path), next_command=command)
 
 
@@ -115,10 +122,10 @@ def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate
     if record.package is not None and record.package_sha256 is not None:
         if code.package_sha256(record.package) == record.package_sha256:
             return _candidate(source, code, True, f"the files of its package {record.package} have the pinned digest")
-        return _candidate(source, code, False, f"other code: {_wanted(record)} was trained with")
+        return _candidate(source, code, False, f"other code: it was trained with {_wanted(record)}")
     if not _is_pinned(record):
         return _candidate(source, code, False, "the checkpoint records no digest that it could be compared with")
-    return _candidate(source, code, False, f"not the pinned wheel: {_wanted(record)} was trained with")
+    return _candidate(source, code, False, f"not the pinned wheel: it was trained with {_wanted(record)}")
 
 
 def _is_pinned(record: CodeRecord) -> bool:

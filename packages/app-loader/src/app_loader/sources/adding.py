@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def add_repository(
     _check_repository(repository, settings, named_by_person=named_by_person)
     with tempfile.TemporaryDirectory() as scratch:
         built = build_wheel(
-            repository,
+            _absolute(repository),
             commit,
             Path(scratch),
             distribution=distribution,
@@ -140,6 +141,7 @@ def add_archive(
     from_source: bool = False,
     repository: str | None = None,
     accept_digest: str | None = None,
+    archive: str = "ARCHIVE",
 ) -> Entry:
     """Add the code that an archive pins: from a wheelhouse or index by digest, or built again from its recorded source.
 
@@ -151,6 +153,7 @@ def add_archive(
         from_source: build it from the recorded repository and commit.
         repository: where to find that repository instead, such as a local clone.
         accept_digest: a wheel digest to accept in place of the pinned one; it is recorded with the entry.
+        archive: its path, for the next command to name.
 
     Raises:
         SourceRefusedError: no configured source gives it.
@@ -163,7 +166,7 @@ def add_archive(
             raise SourceRefusedError(
                 subject,
                 ["the archive pins no wheel, because its code was no wheel when it was saved"],
-                "mpt zoo add run.mpt --from-source",
+                _rebuild_command(repository or record.repository, archive),
             )
         return add_requirement(store, f"{record.distribution}=={record.version}", settings, sha256=record.wheel_sha256)
     if record.commit is None or (record.repository is None and repository is None):
@@ -173,10 +176,12 @@ def add_archive(
             "mpt zoo add WHEEL   # with the wheel that trained it",
         )
     place = repository or record.repository or ""
-    _check_repository(place, settings, named_by_person=repository is not None)
+    _check_repository(
+        place, settings, named_by_person=repository is not None, next_command=_rebuild_command(place, archive)
+    )
     with tempfile.TemporaryDirectory() as scratch:
         built = build_wheel(
-            place,
+            _absolute(place),
             record.commit,
             Path(scratch) / "build",
             distribution=record.distribution,
@@ -184,7 +189,7 @@ def add_archive(
             offline=not settings.fetch,
         )
         sha256 = wheel_sha256(built.path)
-        accepted = _judge_build(built.path, sha256, record, Path(scratch) / "unpacked", accept_digest)
+        accepted = _judge_build(built.path, sha256, record, Path(scratch) / "unpacked", accept_digest, archive)
         provenance = {
             "source": "repository",
             "repository": built.repository,
@@ -197,7 +202,9 @@ def add_archive(
         return store.add([built.path], provenance=provenance)
 
 
-def _judge_build(wheel: Path, sha256: str, record: CodeRecord, unpacked: Path, accept_digest: str | None) -> str:
+def _judge_build(
+    wheel: Path, sha256: str, record: CodeRecord, unpacked: Path, accept_digest: str | None, archive: str
+) -> str:
     """Return why a built wheel is accepted."""
     if record.wheel_sha256 is not None and sha256 == record.wheel_sha256:
         return "the wheel has the pinned sha256"
@@ -205,8 +212,8 @@ def _judge_build(wheel: Path, sha256: str, record: CodeRecord, unpacked: Path, a
     if record.package is not None and record.package_sha256 is not None:
         import zipfile
 
-        with zipfile.ZipFile(wheel) as archive:  # our own build; the store checks it again before it keeps it
-            archive.extractall(unpacked, [n for n in archive.namelist() if n.startswith(f"{record.package}/")])
+        with zipfile.ZipFile(wheel) as packed:  # our own build; the store checks it again before it keeps it
+            packed.extractall(unpacked, [n for n in packed.namelist() if n.startswith(f"{record.package}/")])
         found = package_digest(unpacked / record.package) if (unpacked / record.package).is_dir() else None
         if found == record.package_sha256:
             return f"the files of its package {record.package} have the pinned digest"
@@ -218,11 +225,31 @@ def _judge_build(wheel: Path, sha256: str, record: CodeRecord, unpacked: Path, a
     raise IntegrityError(
         f"{record.distribution} {record.version}",
         problems,
-        f"mpt zoo add run.mpt --from-source --accept-digest {sha256}   # only if you know why it differs",
+        f"mpt zoo add {shlex.quote(archive)} --from-source --accept-digest {sha256}   "
+        "# only if you know why it differs",
     )
 
 
-def _check_repository(repository: str, settings: Settings, *, named_by_person: bool) -> None:
+def _absolute(repository: str) -> str:
+    """Return a folder as git finds it from anywhere: it is cloned from within another folder."""
+    return str(Path(repository).absolute()) if "://" not in repository and Path(repository).is_dir() else repository
+
+
+def _rebuild_command(repository: str | None, archive: str) -> str:
+    """Return the command that builds an archive's code again; a folder that is here is named, so that it is allowed."""
+    command = f"mpt zoo add {shlex.quote(archive)} --from-source"
+    if repository is None or "://" in repository or not Path(repository).is_dir():
+        return f"{command} --repository LOCAL_CLONE"
+    return f"{command} --repository {shlex.quote(repository)}"
+
+
+def _check_repository(
+    repository: str,
+    settings: Settings,
+    *,
+    named_by_person: bool,
+    next_command: str = "mpt zoo add LOCAL_CLONE --commit COMMIT",
+) -> None:
     local = "://" not in repository and Path(repository).is_dir()
     problems = []
     if not (named_by_person and local) and not settings.allows_repository(repository):
@@ -230,7 +257,7 @@ def _check_repository(repository: str, settings: Settings, *, named_by_person: b
     if not local and not settings.fetch:
         problems.append("fetching is off; it is allowed by fetch = true in mpt.toml")
     if problems:
-        raise SourceRefusedError(repository, problems, "mpt zoo add ... --repository LOCAL_CLONE")
+        raise SourceRefusedError(repository, problems, next_command)
 
 
 def _take(requirement: str, settings: Settings, folder: Path, sha256: str | None) -> tuple[Path, str]:

@@ -63,6 +63,7 @@ def evaluate(policy: Policy, env: str | EnvFactory, *, episodes: int = 20, seed:
 
     Raises:
         UnsupportedSpaceError: the environment cannot be described by game rules.
+        UnfitEnvironmentError: its observations or actions are not those of the policy.
     """
     make_env = env_factory(env)
     envs = [make_env() for _ in range(episodes)]
@@ -76,6 +77,7 @@ def evaluate(policy: Policy, env: str | EnvFactory, *, episodes: int = 20, seed:
 
 def _play(policy: Policy, envs: list[gymnasium.Env[Any, Any]], seed: int) -> Evaluation:
     adapter = GymnasiumAdapter.of(envs[0])
+    adapter.check_policy_fits(policy)
     observed = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
     state = policy.initial_state(len(envs))
     playing = list(range(len(envs)))
