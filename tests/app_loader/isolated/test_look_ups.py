@@ -13,6 +13,8 @@ AddVersions = Callable[..., dict[str, Entry]]
 
 BASE = {"toy_zoo/__init__.py": "", "toy_zoo/consts.py": "class Kind:\n    number = {n}\n", "toy_zoo/data.txt": "{n}"}
 
+ENTRY_POINTS = "[toys]\none = toy_zoo.consts:Kind\n[toy_zoo.toys]\none = toy_zoo.consts:Kind\n"
+
 LOOK_UPS = {
     "version": ("from importlib.metadata import version\nanswer = version('toy-zoo')", "{n}.0"),
     "version as attribute": (
@@ -20,6 +22,7 @@ LOOK_UPS = {
         "{n}.0",
     ),
     "version by backport": ("import importlib_metadata as m\nanswer = m.version('toy.zoo')", "{n}.0"),
+    "version by __package__": ("from importlib import metadata\nanswer = metadata.version(__package__)", "{n}.0"),
     "distribution": (
         "from importlib import metadata\nanswer = metadata.distribution('toy-zoo').metadata['Version']",
         "{n}.0",
@@ -33,6 +36,11 @@ LOOK_UPS = {
         "from importlib.metadata import entry_points\nanswer = [p.load().number for p in entry_points(group='toys')]",
         ["{n}"],
     ),
+    "entry points of a group named after the package": (
+        "from importlib.metadata import entry_points\n"
+        "answer = [p.load().number for p in entry_points(group=f'{__package__}.toys')]",
+        ["{n}"],
+    ),
     "files": (
         "from importlib.resources import files\nanswer = files('toy_zoo').joinpath('data.txt').read_text()",
         "{n}",
@@ -41,6 +49,12 @@ LOOK_UPS = {
     "find_spec": ("import importlib.util\nanswer = importlib.util.find_spec('toy_zoo.consts') is not None", True),
     "no spec": ("import importlib.util\nanswer = importlib.util.find_spec('toy_zoo.nothing')", None),
     "beside the file": ("import os\nanswer = open(os.path.join(os.path.dirname(__file__), 'data.txt')).read()", "{n}"),
+    "class path in a logging configuration": (
+        "import logging.config\n"
+        "reader = logging.config.DictConfigurator({})\n"
+        "answer = str(reader.configure_custom({'()': 'toy_zoo.consts.Kind'}).number)",
+        "{n}",
+    ),
     "owners": (
         "from importlib.metadata import packages_distributions\nanswer = packages_distributions()['toy_zoo']",
         ["toy-zoo"],
@@ -52,7 +66,7 @@ LOOK_UPS = {
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_old_code_finds_what_belongs_to_its_version(versions: AddVersions, look_up: str) -> None:
     source, expected = LOOK_UPS[look_up]
-    entries = versions({**BASE, "toy_zoo/asks.py": source}, entry_points="[toys]\none = toy_zoo.consts:Kind\n")
+    entries = versions({**BASE, "toy_zoo/asks.py": source}, entry_points=ENTRY_POINTS)
 
     def filled(number: str) -> Any:
         if isinstance(expected, list):
@@ -117,3 +131,53 @@ class Inner:
         package = entry.import_module("toy_zoo")
         for name in ("Public", "Made", "Inner"):
             assert pickle.loads(pickle.dumps(getattr(package, name))) is getattr(package, name)
+
+
+def test_a_table_with_original_names_as_keys_is_found_by_the_name_of_a_module(versions: AddVersions) -> None:
+    source = """
+from . import consts
+from .consts import Kind
+literal = {"toy_zoo.consts": {n}}
+own = {consts.__name__: {n}, "toy_zoo": 0}
+class Holder:
+    literal = literal
+answer = (
+    literal[consts.__name__],
+    literal.get(Kind.__module__),
+    Holder.literal[Kind.__module__],
+    {n} if Kind.__module__ in literal else 0,
+    own[consts.__name__],
+    own.get(Kind.__module__),
+)
+"""
+    entries = versions({**BASE, "toy_zoo/asks.py": source})
+    answers = [entry.import_module("toy_zoo.asks").answer for entry in entries.values()]
+    assert answers == [(n,) * 6 for n in (1, 2, 3)]
+
+
+def test_a_class_body_knows_its_module_by_the_original_name(versions: AddVersions) -> None:
+    source = """
+import pickle
+installed = ["toy_zoo.other", "toy_zoo.asks"]
+class Meta(type):
+    def __new__(meta, name, bases, body):
+        module = body.pop("__module__")
+        made = super().__new__(meta, name, bases, {"__module__": module, **body})
+        made.app = next(app for app in installed if module.startswith(app))
+        return made
+class Model(metaclass=Meta): number = {n}
+Other = type("Other", (), dict(__module__=Model.__dict__["__module__"]))
+prefix = "toy_zoo.as"
+answer = Model.app, Model.__module__.startswith(prefix), pickle.loads(pickle.dumps(Model)).number
+"""
+    entries = versions({**BASE, "toy_zoo/asks.py": source})
+    modules = [entry.import_module("toy_zoo.asks") for entry in entries.values()]
+    assert [module.answer for module in modules] == [("toy_zoo.asks", True, n) for n in (1, 2, 3)]
+    assert [pickle.loads(pickle.dumps(m.Other)) is m.Other for m in modules] == [True, True, True]
+
+
+def test_a_pickler_of_functions_may_write_the_stand_in_of_a_shared_module(versions: AddVersions) -> None:
+    source = "import importlib\nimport pickle\nnumber = {n}"
+    for entry in versions({**BASE, "toy_zoo/asks.py": source}).values():
+        module = entry.import_module("toy_zoo.asks")
+        assert pickle.loads(pickle.dumps(module.importlib)) is module.importlib

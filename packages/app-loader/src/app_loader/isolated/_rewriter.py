@@ -1,12 +1,13 @@
 """Rewriting a module when it is compiled, so that its own names mean its own version. Line numbers stay as they are.
 
 Import statements inside functions are rewritten because the compilers of torch follow them and ignore a patched
-`__import__`; those at the top of a module may be left to the unit's `__import__` (see `_net`). Only three kinds of
+`__import__`; those at the top of a module may be left to the unit's `__import__` (see `_net`). Only four kinds of
 expression are touched, each because it turns a module's name into text or text into a module:
 
 - an attribute that is redirected (`sys.modules`, `torch.ops`, ...; see `_targets`);
 - text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`);
-- an original name that is written into `__module__`, which pickle would follow out of the unit.
+- an original name that is written into `__module__`, which pickle would follow out of the unit;
+- a table that is asked for a module's name (`table[module.__name__]`), whose keys may be original names.
 
 Attributes and strings are never changed otherwise.
 """
@@ -14,6 +15,7 @@ Attributes and strings are never changed otherwise.
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -25,15 +27,20 @@ from app_loader.isolated._targets import ATTRIBUTES, WHOLE, WHOLE_ROOTS, helper_
 
 OWN = "__mpt_original_name__"
 ISOLATE = "__mpt_isolated_name__"
+KEY = "__mpt_known_key__"
+
+_TEXT_METHODS = frozenset({"startswith", "removeprefix", "replace", "find", "index", "lstrip"})
 
 # What must stand in a source for the slow walk over its expressions to be worth it: plain texts, found fastest.
 _NAME_TEXTS = (
     *(b"__module__", b"__package__", b"__name__ ==", b"__name__==", b"__name__ !=", b"__name__ in", b"== __name__"),
     *(b"__name__.split(", b"__name__.partition(", b"__name__.startswith(", b"__name__.removeprefix("),
+    *(b"__name__]", b".__name__)", b".__name__,", b".__name__ in", b".__name__ not in"),
     *(b"name.split(", b"name.partition(", b"name.startswith(", b"module='", b'module="', b"__name__.replace("),
 )
 _ATTRIBUTE_TEXTS = (
     *(b"sys.modules", b"import sys as", b"torch.library", b"torch.ops", b"torch.load", b"import torch as"),
+    *(b"dictConfig", b"DictConfigurator"),
     *(b"functional_datapipe", b"register_pytree_node", b"register_constant", b"register_dataclass", b"gymnasium."),
     *(b"import gymnasium as",),
 )
@@ -166,7 +173,7 @@ class Rewriter:
 
 
 class _Expressions(ast.NodeTransformer):
-    """Rewrites the three kinds of expression."""
+    """Rewrites the four kinds of expression."""
 
     def __init__(self, attributes: dict[str, str], bindings: dict[str, str], owned: OwnedNames, *, names: bool) -> None:
         self._attributes = attributes
@@ -190,21 +197,23 @@ class _Expressions(ast.NodeTransformer):
         if isinstance(called, ast.Attribute) and node.args and not isinstance(called.value, ast.Constant):
             first = node.args[0]
             apart = called.attr in ("split", "partition", "rsplit") and _is_text(first) == "."
-            asked = called.attr in (
-                "startswith",
-                "removeprefix",
-                "replace",
-                "find",
-                "index",
-                "lstrip",
-            ) and self._names_own(first)
-            if (apart and called.attr != "rsplit") or asked:
+            asked = called.attr in _TEXT_METHODS and self._names_own(first)
+            both = called.attr in _TEXT_METHODS and (_says_module(called.value) or _says_module(first))
+            if (apart and called.attr != "rsplit") or asked or both:
                 called.value = _call(OWN, called.value)
+            if both:  # cls.__module__.startswith(prefix): either may be an original name
+                node.args[0] = _call(OWN, first)
+            elif called.attr in ("get", "pop") and _is_text(first) == "__module__":  # a class body's own module
+                return _call(OWN, node)
+            elif called.attr in ("get", "pop") and _may_name_module(first) and _is_plain(called.value):
+                node.args[0] = _known(called.value, first)
+            elif called.attr == "setdefault" and _is_text(first) == "__module__" and len(node.args) == 2:
+                node.args[1] = _call(ISOLATE, node.args[1])
         if isinstance(called, ast.Name) and called.id == "setattr" and len(node.args) == 3:
             name, value = node.args[1:]
             node.args[2] = _call(ISOLATE, value) if _is_text(name) == "__module__" else value
         for keyword in node.keywords:
-            if keyword.arg == "module" and self._names_own(keyword.value):
+            if keyword.arg == "__module__" or (keyword.arg == "module" and self._names_own(keyword.value)):
                 keyword.value = _call(ISOLATE, keyword.value)
         return node
 
@@ -220,6 +229,17 @@ class _Expressions(ast.NodeTransformer):
                     node.left = _call(OWN, node.left)
             elif isinstance(node.ops[0], ast.Eq | ast.NotEq) and self._names_own(node.left):
                 node.comparators[0] = _call(OWN, right)
+            elif isinstance(node.ops[0], ast.In | ast.NotIn) and _may_name_module(node.left) and _is_plain(right):
+                node.left = _known(right, node.left)
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        if self._names and isinstance(node.ctx, ast.Load):
+            if _is_text(node.slice) == "__module__":
+                return _call(OWN, node)
+            if _may_name_module(node.slice) and _is_plain(node.value):
+                node.slice = _known(node.value, node.slice)
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
@@ -272,6 +292,32 @@ def _call(name: str, argument: ast.expr) -> ast.Call:
     return ast.copy_location(made, argument)
 
 
+def _known(table: ast.expr, key: ast.expr) -> ast.Call:
+    """Return the call that chooses the spelling of a module's name that a table knows."""
+    made = _call(KEY, copy.deepcopy(table))
+    made.args.append(key)
+    return made
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """Whether an expression is a name or a chain of attributes, which may be evaluated twice."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def _may_name_module(node: ast.expr) -> bool:
+    """Whether an expression reads a module's name, not that of an object's class."""
+    if isinstance(node, ast.Name):
+        return node.id in ("__name__", "__package__")
+    if not isinstance(node, ast.Attribute) or node.attr not in ("__module__", "__name__", "__package__"):
+        return False
+    of_class = isinstance(node.value, ast.Call) or (
+        isinstance(node.value, ast.Attribute) and node.value.attr == "__class__"
+    )
+    return node.attr != "__name__" or not of_class
+
+
 def _is_text(node: ast.expr) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
@@ -283,4 +329,6 @@ def _says_module(node: ast.expr) -> bool:
 def _is_module_name(target: ast.expr) -> bool:
     if isinstance(target, ast.Attribute):
         return target.attr == "__module__"
+    if isinstance(target, ast.Subscript):
+        return _is_text(target.slice) == "__module__"
     return isinstance(target, ast.Name) and target.id == "__module__"

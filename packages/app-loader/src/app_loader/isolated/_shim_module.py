@@ -25,6 +25,10 @@ class ShimModule(ModuleType):
         """Refuse, as a module does. It exists because Dynamo takes only callables from a builtins dict."""
         raise TypeError("'module' object is not callable")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name: picklers of functions (dill, cloudpickle) write the modules that a function's globals hold."""
+        return importlib.import_module, (self.__name__,)
+
     def __getattr__(self, name: str) -> Any:
         if name in ("__path__", "__file__"):
             raise AttributeError(name)

@@ -28,6 +28,8 @@ WHOLE = frozenset(
 WHOLE_ROOTS = frozenset(name.partition(".")[0] for name in WHOLE)
 
 ATTRIBUTES: dict[str, str] = {
+    "logging.config.DictConfigurator": "logging.config",
+    "logging.config.dictConfig": "logging.config",
     "sys.modules": "sys",
     "torch.library": "torch",
     "torch.ops": "torch",
@@ -48,7 +50,7 @@ ATTRIBUTES: dict[str, str] = {
 }
 """Attributes replaced one by one, each with the shim that defines it."""
 
-REWRITER_VERSION = 2
+REWRITER_VERSION = 3
 """Part of the bytecode's key: raise it with every change of what the rewriter or these tables produce."""
 
 

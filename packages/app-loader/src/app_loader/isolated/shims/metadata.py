@@ -31,11 +31,16 @@ def overrides(unit: Unit, real_name: str) -> dict[str, Any]:
 
         return {_normal(part.distribution): UnitDistribution(part.info) for part in unit.parts if part.info}
 
+    def original(name: Any) -> Any:  # version(__name__), entry_points(group=f"{__package__}.plugins")
+        return unit.original_name(name) if isinstance(name, str) else name
+
     def distribution(distribution_name: str) -> Any:
+        distribution_name = original(distribution_name)
         found = own().get(_normal(distribution_name))
         return found if found is not None else importlib.import_module(real_name).distribution(distribution_name)
 
     def distributions(**options: Any) -> Iterator[Any]:
+        options = {key: original(value) for key, value in options.items()}
         if not options:
             yield from own().values()
         elif set(options) == {"name"} and options["name"] and _normal(options["name"]) in own():
@@ -58,6 +63,7 @@ def overrides(unit: Unit, real_name: str) -> dict[str, Any]:
         return distribution(distribution_name).files
 
     def entry_points(**options: Any) -> Any:
+        options = {key: original(value) for key, value in options.items()}
         real = importlib.import_module(real_name)
         points = [point for each in own().values() for point in each.entry_points]
         shared = real.entry_points(**options)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import ModuleType
 from typing import Any
 
 from app_loader.isolated._net import make_import
-from app_loader.isolated._rewriter import ISOLATE, OWN
+from app_loader.isolated._rewriter import ISOLATE, KEY, OWN
 from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._targets import ATTRIBUTES, helper_name
 from app_loader.isolated._unit import Unit
@@ -16,6 +16,7 @@ from app_loader.isolated.shims import (
     datapipes,
     environments,
     imports,
+    logs,
     metadata,
     modules,
     operators,
@@ -36,6 +37,7 @@ _OVERRIDES: dict[str, Callable[[Unit], dict[str, Any]]] = {
     "importlib.util": imports.util_overrides,
     "importlib_metadata": lambda unit: metadata.overrides(unit, "importlib_metadata"),
     "importlib_resources": lambda unit: resources.overrides(unit, "importlib_resources"),
+    "logging.config": logs.overrides,
     "pickle": pickles.pickle_overrides,
     "pkg_resources": resources.pkg_resources_overrides,
     "pkgutil": walking.pkgutil_overrides,
@@ -107,6 +109,17 @@ def _own_name_of(unit: Unit) -> Callable[[Any], Any]:
     return original_name
 
 
+def _known_key_of(unit: Unit) -> Callable[[Any, Any], Any]:
+    prefix = unit.prefix + "."
+
+    def known_key(table: Any, key: Any) -> Any:
+        if type(key) is str and key.startswith(prefix) and isinstance(table, Container) and key not in table:
+            return key[len(prefix) :]
+        return key
+
+    return known_key
+
+
 def _isolated_name_of(unit: Unit) -> Callable[[Any], Any]:
     def isolated_name(value: Any) -> Any:
         return unit.isolated_name(value) if type(value) is str else value
@@ -121,5 +134,6 @@ def _redirected(dotted: str, shim: str) -> Callable[[Unit], Any]:
 _HELPERS: dict[str, Callable[[Unit], Any]] = {
     OWN: _own_name_of,
     ISOLATE: _isolated_name_of,
+    KEY: _known_key_of,
     **{helper_name(dotted): _redirected(dotted, shim) for dotted, shim in ATTRIBUTES.items()},
 }
