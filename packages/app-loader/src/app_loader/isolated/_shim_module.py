@@ -26,7 +26,7 @@ class ShimModule(ModuleType):
         raise TypeError("'module' object is not callable")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name: picklers of functions (dill, cloudpickle) write the modules that a function's globals hold."""
+        """Pickle by name: picklers of functions write the modules that a function's globals hold."""
         return importlib.import_module, (self.__name__,)
 
     def __getattr__(self, name: str) -> Any:
