@@ -7,13 +7,15 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
 from app_loader import Store, load_policy, save_policy
 from app_loader.cli.new_zoo import new_zoo
-from app_loader.template import parse_zoo_name, write_zoo
+from app_loader.settings import Settings
+from app_loader.template import find_index, parse_index, parse_zoo_name, write_zoo
 from app_loader.template.names import ZooNameError
 from app_loader.template.write import FolderTakenError
 from click.testing import CliRunner
@@ -108,3 +110,22 @@ def test_bad_name_is_refused(name: str) -> None:
 def test_names_of_a_zoo_follow_from_one() -> None:
     names = parse_zoo_name("space-zoo-2")
     assert (names.distribution, names.package, names.kind) == ("space-zoo-2", "space_zoo_2", "space_zoo_2_mlp")
+
+
+def test_a_new_zoo_gets_the_contract_from_the_index_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wheels" / "simple").mkdir(parents=True)
+    (tmp_path / "wheels" / "policy_interface-1.0.0-py3-none-any.whl").touch()
+    wanted = {
+        str(tmp_path / "wheels"): {"url": str(tmp_path / "wheels"), "format": "flat"},
+        str(tmp_path / "wheels" / "simple"): {"url": (tmp_path / "wheels" / "simple").as_uri()},
+        "https://packages.example.org/simple/": {"url": "https://packages.example.org/simple/"},
+    }
+    for number, (index, described) in enumerate(wanted.items()):
+        folder = tmp_path / str(number)
+        write_zoo(parse_zoo_name("my-zoo"), folder, parse_index(index))
+        table = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["uv"]
+        assert table["index"] == [{"name": "releases", **described, "explicit": True}]
+        assert table["sources"] == {"policy-interface": {"index": "releases"}}
+    found = find_index(Settings(wheelhouses=(tmp_path / "wheels",)))
+    assert found == parse_index(str(tmp_path / "wheels"))
+    assert find_index(Settings()) is None

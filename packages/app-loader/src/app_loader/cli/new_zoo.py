@@ -8,21 +8,32 @@ import click
 @click.command(
     "new-zoo",
     short_help="Write a new model zoo that keeps the contract.",
-    epilog="Examples:\n\n  mpt new-zoo my-zoo\n\n  mpt new-zoo my-zoo --into models/my-zoo",
+    epilog="Examples:\n\n  mpt new-zoo my-zoo\n\n  mpt new-zoo my-zoo --into models/my-zoo\n\n"
+    "  mpt new-zoo my-zoo --index https://packages.example.org/simple/",
 )
 @click.argument("name")
 @click.option("--into", type=click.Path(), default=None, help="The folder to write; NAME when left out.")
-def new_zoo(name: str, into: str | None) -> None:
+@click.option(
+    "--index",
+    default=None,
+    metavar="URL_OR_FOLDER",
+    help="Where policy-interface comes from; a wheelhouse or index of mpt.toml that has it when left out.",
+)
+def new_zoo(name: str, into: str | None, index: str | None) -> None:
     """Write a new model zoo: one architecture, the conformance test, import contracts and a release workflow.
 
     The package depends on policy-interface alone; its wheel is added to a store and loads through load_policy.
     """
     from pathlib import Path
 
-    from app_loader.template import parse_zoo_name, write_zoo
+    from app_loader.settings import read_settings
+    from app_loader.template import find_index, parse_index, parse_zoo_name, write_zoo
 
     names = parse_zoo_name(name)
     folder = Path(into or name)
-    for path in write_zoo(names, folder):
+    named = parse_index(index) if index else find_index(read_settings())
+    for path in write_zoo(names, folder, named):
         click.echo(str(path))
+    if named is None:
+        click.echo(f"policy-interface is on no public index: name yours in {folder / 'pyproject.toml'}, or use --index")
     click.echo(f"next: cd {folder} && uv sync && uv run pytest && uv build --wheel")

@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from app_loader.errors import LoaderError
+from app_loader.template.index import NamedIndex
 from app_loader.template.names import ZooNames
 
 _SUFFIX = ".jinja"
@@ -31,8 +32,8 @@ class FolderTakenError(LoaderError):
         return type(self), (self.path,)
 
 
-def write_zoo(names: ZooNames, folder: Path) -> list[Path]:
-    """Write a new zoo into a folder and return its files.
+def write_zoo(names: ZooNames, folder: Path, index: NamedIndex | None = None) -> list[Path]:
+    """Write a new zoo into a folder and return its files; `index` is where it gets the contract from.
 
     Raises:
         FolderTakenError: the folder is not empty.
@@ -43,7 +44,7 @@ def write_zoo(names: ZooNames, folder: Path) -> list[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         scratch.chmod(0o755)
-        _render(resources.files("app_loader.template").joinpath("files"), scratch, names)
+        _render(resources.files("app_loader.template").joinpath("files"), scratch, names, index)
         if folder.exists():
             folder.rmdir()
         scratch.replace(folder)
@@ -53,7 +54,7 @@ def write_zoo(names: ZooNames, folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _render(source: Traversable, target: Path, names: ZooNames) -> None:
+def _render(source: Traversable, target: Path, names: ZooNames, index: NamedIndex | None) -> None:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
@@ -62,6 +63,6 @@ def _render(source: Traversable, target: Path, names: ZooNames) -> None:
         path = target / _RENAMED.get(name, names.package if name == "package" else name)
         if item.is_dir():
             path.mkdir(parents=True)
-            _render(item, path, names)
+            _render(item, path, names, index)
         else:
-            path.write_text(environment.from_string(item.read_text("utf-8")).render(zoo=names), "utf-8")
+            path.write_text(environment.from_string(item.read_text("utf-8")).render(zoo=names, index=index), "utf-8")
