@@ -44,6 +44,8 @@ def test_zip_is_audited_in_all_its_parts(trained: Path) -> None:
     assert audit.verdict in ("incompatible", "suspicious")
     assert any(finding.stream.startswith("data[") for finding in audit.findings)
     assert audit.root_type is not None
+    members = [note for note in audit.notes if "loads in torch 2.9" in note]
+    assert len(members) == 3 and any("policy.pth" in note for note in members)
 
 
 def test_converted_policy_gives_the_same_actions_on_a_thousand_observations(trained: Path, tmp_path: Path) -> None:

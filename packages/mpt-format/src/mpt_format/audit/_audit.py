@@ -28,7 +28,7 @@ from ._nodes import Global
 from ._result import FileAudit, Finding, TorchAnswer, Verdict
 from ._stream import Buffer
 from ._structure import describe_root, describe_totals, find_flavour
-from ._torch_answer import ask_torch, describe_allowlist
+from ._torch_answer import ask_torch, describe_allowlist, describe_members
 
 
 def audit_checkpoint(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> FileAudit:
@@ -101,7 +101,7 @@ def audit_container(container: Container, *, name: str, size_bytes: int, limits:
     if len(top_level) > limits.top_level:
         limits_hit.append(f"top_level: {limits.top_level} of {len(top_level)} entries are listed")
         top_level = top_level[: limits.top_level]
-    notes = list(container.notes)
+    notes = [*container.notes, *describe_members(container)]
     flavour = find_flavour(container)
     if flavour:
         notes.insert(0, flavour)

@@ -463,12 +463,15 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
         others = [m for m in others if not m.name.startswith((records, constants))]
     for member in others:
         _read_member(data, member, container, limits, name, nesting)
-    if in_torch:  # what no tensor names is no record, wherever it lies
-        named = {key for candidate in container.candidates for key in candidate.get_summary(5).storages}
+    if not in_torch:
+        return
+    named = {key for candidate in container.candidates for key in candidate.get_summary(5).storages}
+    if len(others) + len(container.storages) == len(directory.members) and container.storages.keys() <= named:
+        return  # nearly every file
+    for folder in {records, constants}:  # what no tensor names is no record, wherever it lies
         for member in directory.members:
-            for folder in {records, constants}:
-                if member.name.startswith(folder) and member.name[len(folder) :] not in named:
-                    _read_member(data, member, container, limits, name, nesting)
+            if member.name.startswith(folder) and member.name[len(folder) :] not in named:
+                _read_member(data, member, container, limits, name, nesting)
 
 
 def _read_member(

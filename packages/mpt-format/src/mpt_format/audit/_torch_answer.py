@@ -7,7 +7,7 @@ Source: `torch/serialization.py` (`load`, `_load`, `_legacy_load`).
 
 from __future__ import annotations
 
-__all__ = ["ask_torch", "describe_allowlist"]
+__all__ = ["ask_torch", "describe_allowlist", "describe_members"]
 
 from collections.abc import Set as AbstractSet
 from functools import cache, partial
@@ -99,6 +99,24 @@ def _find_missing(summary: Summary, storages: AbstractSet[str]) -> Persistent | 
     """The first storage that the pickle names and the file does not have."""
     missing = summary.storages.keys() - storages
     return min((summary.storages[key] for key in missing), key=lambda node: node.offset, default=None)
+
+
+def describe_members(container: Container) -> list[str]:
+    """What torch says to the torch files inside a stable-baselines3 zip, which that library hands to it one by one."""
+    said = []
+    for candidate in container.candidates if container.kind == "sb3-zip" else ():
+        if not candidate.name.endswith(".pth") or "!" in candidate.name:
+            continue
+        suspects = candidate.get_summary(container.storage_fields).suspects
+        loading = [
+            version
+            for version, rules in load_rules().items()
+            if candidate.stream.complete
+            and find_refusal(suspects, rules, storage_fields=container.storage_fields) is None
+        ]
+        words = f"loads in torch {describe_versions(loading)}" if loading else "does not load"
+        said.append(f"its member {candidate.name} {words} under weights_only=True")
+    return said
 
 
 def describe_allowlist(container: Container) -> str | None:
