@@ -71,6 +71,19 @@ def test_a_strangers_wheel_of_the_same_name_and_version_is_refused_by_its_digest
     assert entry.digest == record.wheel_sha256
 
 
+@pytest.mark.parametrize("as_url", [True, False])
+def test_a_folder_with_a_simple_index_is_an_index(store: Store, wheelhouse: Path, tmp_path: Path, as_url: bool) -> None:
+    wheel = next(wheelhouse.glob("toy_zoo-*.whl"))
+    page = tmp_path / "simple" / "toy-zoo" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="{wheel.as_uri()}#sha256={wheel_sha256(wheel)}">{wheel.name}</a>')
+    simple = tmp_path / "simple"
+    index = Index(url=simple.as_uri() if as_url else str(simple), packages=("toy-zoo",))
+    version = wheel.name.split("-")[1]
+    entry = add_requirement(store, f"toy-zoo=={version}", Settings(indexes=(index,)), resolve_companions=False)
+    assert entry.wheels[0].sha256 == wheel_sha256(wheel)
+
+
 def test_two_digests_of_one_version_are_not_chosen_between(store: Store, wheelhouse: Path, stranger: Path) -> None:
     settings = Settings(wheelhouses=(wheelhouse, stranger))
     with pytest.raises(SourceRefusedError):

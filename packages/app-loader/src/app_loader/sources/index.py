@@ -76,12 +76,13 @@ def _lock(
     urls = [index.url for index in settings.indexes]
     command = [*uv_command(), "pip", "compile", "-", "--quiet", "--no-config", "--format", "pylock.toml"]
     command += ["--python", sys.executable, "--index-strategy", "unsafe-best-match"]
-    for place, url in enumerate(urls):
-        if _is_local(url) and list(_folder(url).glob("*.whl")):
-            command += ["--find-links", url]
-        else:
-            command += ["--default-index" if place == 0 else "--index", url]
-    if all(_is_local(url) for url in urls):
+    flat = [url for url in urls if _is_local(url) and any(_folder(url).glob("*.whl"))]
+    simple = [_folder(url).absolute().as_uri() if _is_local(url) else url for url in urls if url not in flat]
+    for url in flat:
+        command += ["--find-links", url]
+    for place, url in enumerate(simple):
+        command += ["--default-index" if place == 0 else "--index", url]
+    if not simple:  # else the public index would be asked for every name
         command.append("--no-index")
     if not with_dependencies:
         command.append("--no-deps")
