@@ -7,8 +7,8 @@ r"""Compare the audit with torch's own check, picklescan, fickling and modelscan
     uv run --no-project --with-editable packages/mpt-format --with picklescan==1.0.5 --with fickling==0.1.12 \
         --with modelscan==0.8.8 --with torch --with numpy python benchmarks/audit_comparison.py FILE...
 
-Every tool is called in this process; a time is the least of several runs, in milliseconds of the processor. Prints
-tables in Markdown and asserts nothing about seconds.
+Every tool is called in this process, one after the other in each of several runs; a time is the least of them, in
+milliseconds of the processor. Prints tables in Markdown and asserts nothing about seconds.
 """
 
 from __future__ import annotations
@@ -106,18 +106,19 @@ def load_with_torch(path: Path) -> str:
     return "loads"
 
 
-def measure(tool: Callable[[Path], Answer], path: Path) -> tuple[Answer, float]:
-    """The answer, and the least time of several runs in milliseconds of this process."""
-    best = float("inf")
-    answer: Answer = ("-", "-")
+def measure(path: Path) -> dict[str, tuple[Answer, float]]:
+    """Each tool's answer, and the least of its times in milliseconds of this process; the tools take turns."""
+    best: dict[str, tuple[Answer, float]] = {}
     for _ in range(RUNS):
-        began = time.process_time()
-        try:
-            answer = tool(path)
-        except Exception as error:
-            answer = (f"raises {type(error).__name__}", "-")
-        best = min(best, time.process_time() - began)
-    return answer, best * 1000
+        for name, tool in TOOLS.items():
+            began = time.process_time()
+            try:
+                answer = tool(path)
+            except Exception as error:
+                answer = (f"raises {type(error).__name__}", "-")
+            spent = (time.process_time() - began) * 1000
+            best[name] = answer, min(spent, best[name][1] if name in best else spent)
+    return best
 
 
 def print_rows(headings: list[str], rows: list[list[str]]) -> None:
@@ -164,7 +165,7 @@ def main() -> int:
         verdicts, times = [], []
         totals = dict.fromkeys(TOOLS, 0.0)
         for path in paths:
-            answers = {name: measure(tool, path) for name, tool in TOOLS.items()}
+            answers = measure(path)
             verdicts.append([path.name, load_with_torch(path), *(f"{a[0]}, {a[1]}" for a, _ in answers.values())])
             times.append([path.name, *(f"{spent:.2f}" for _, spent in answers.values())])
             if str(path) in sys.argv[1:]:

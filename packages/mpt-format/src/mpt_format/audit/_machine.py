@@ -77,9 +77,12 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
     try:
         for _ in range(limits.opcodes):
             op = data[pos]
-            if op == 0x68:  # BINGET
+            if op == 0x68:  # BINGET, often several in a row
                 push(memo[data[pos + 1]])
                 pos += 2
+                while data[pos] == 0x68:
+                    push(memo[data[pos + 1]])
+                    pos += 2
                 continue
             if op == 0x4B:  # BININT1, often several in a row
                 push(data[pos + 1])
@@ -164,9 +167,19 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 pos += 5
                 continue
             elif op == 0x29:  # EMPTY_TUPLE
-                push(())
                 pos += 1
-                continue
+                if data[pos] != 0x52:
+                    push(())
+                    continue
+                call = Call()  # REDUCE, of a function without arguments
+                call.func = stack[-1]
+                call.args = ()
+                call.offset = pos
+                call.op = 0x52
+                call.more = None
+                stack[-1] = call
+                event(call)
+                end = pos + 1
             elif op == 0x4E:  # NONE
                 push(None)
                 pos += 1
