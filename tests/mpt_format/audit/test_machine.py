@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpt_format.audit import audit_bytes
 from mpt_format.audit._limits import Limits
 from mpt_format.audit._machine import run_pickle
 from mpt_format.audit._nodes import ByteArray, Call, DictNode, Global, SetNode
 from mpt_format.audit._opcodes import OPCODES
+from mpt_format.audit._rare_opcodes import RARE
 from mpt_format.audit._walk import walk_graph
 
 
@@ -117,3 +119,57 @@ def test_walk_counts_references_and_keeps_the_first_path() -> None:
     assert walk.format_path(index) == "root['a']"
     assert walk.references[index] == 3
     assert walk.format_other_paths(index) == ["root['b'][0]", "root['b'][1]"]
+
+
+def test_truncated_text_is_a_problem_at_its_own_opcode() -> None:
+    assert run_pickle(b"\x80\x02NX\x05\0\0\0ab").problem_offset == 3
+
+
+def test_every_opcode_has_one_reader() -> None:
+    in_loop = {
+        "MARK",
+        "STOP",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "NONE",
+        "BINPERSID",
+        "REDUCE",
+        "SHORT_BINSTRING",
+        "BINUNICODE",
+        "APPEND",
+        "BUILD",
+        "GLOBAL",
+        "EMPTY_DICT",
+        "APPENDS",
+        "BINGET",
+        "LONG_BINGET",
+        "EMPTY_LIST",
+        "BINPUT",
+        "LONG_BINPUT",
+        "SETITEM",
+        "TUPLE",
+        "EMPTY_TUPLE",
+        "SETITEMS",
+        "BINFLOAT",
+        "PROTO",
+        "NEWOBJ",
+        "TUPLE1",
+        "TUPLE2",
+        "TUPLE3",
+        "NEWTRUE",
+        "NEWFALSE",
+        "LONG1",
+        "SHORT_BINUNICODE",
+        "STACK_GLOBAL",
+        "MEMOIZE",
+    }
+    assert in_loop | {OPCODES[code].name for code in RARE} == {opcode.name for opcode in OPCODES.values()}
+    assert in_loop.isdisjoint(OPCODES[code].name for code in RARE)
+
+
+def test_findings_beyond_the_listed_ones_are_counted() -> None:
+    data = pickle.dumps([bytes([n]) * 3 for n in range(50)], 4)
+    found = audit_bytes(data, name="bytes", limits=Limits(findings=7))
+    assert sum(finding.severity == "incompatible" for finding in found.findings) == 7
+    assert any(limit.startswith("findings:") for limit in found.limits_hit)
