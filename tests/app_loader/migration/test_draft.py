@@ -117,7 +117,33 @@ def test_every_way_to_assign_equal_layers_is_tried_exactly_once() -> None:
             for i in range(2)
         ]
 
-    ways = [tuple(sorted(way.items())) for way in trial._assignments(side("new_"), side("old_"))]
+    ways = [
+        tuple(sorted(trial._joined(way).items()))
+        for way in trial._assignments(list(trial._groups(side("new_"), side("old_"))))
+    ]
     assert len(ways) == len(set(ways)) == 4
     assert all(new.removeprefix("new_") == old.removeprefix("old_") for new, old in ways[0])
-    assert list(trial._assignments([], [])) == [{}]
+    assert list(trial._assignments([])) == [()]
+
+
+def test_what_two_arrangements_meet_alike_stays_open_and_the_rest_is_settled(
+    zoo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.add("0.3.1")
+    path = zoo.save("0.1.0")
+    # Beginning as zeros, a layer that adds nothing may stand at any place of a residual list.
+    monkeypatch.setattr("app_loader.migration.draft.trial.MADE_BYTES", 0)
+    open_keys = {op.key for op in executed(draft_revision(path, code="0.3.1", store=zoo.store).text).open_questions}
+    assert open_keys
+    assert all(key.startswith("layers.") for key in open_keys)
+
+
+def test_a_policy_that_is_too_large_to_be_tried_leaves_questions_and_claims_nothing(
+    zoo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.add("0.3.1")
+    path = zoo.save("0.1.0")
+    monkeypatch.setattr("app_loader.migration.draft.trial.LIMIT_BYTES", 100)
+    draft = draft_revision(path, code="0.3.1", store=zoo.store)
+    assert draft.open_questions == 6
+    assert "NOT met" not in draft.summary

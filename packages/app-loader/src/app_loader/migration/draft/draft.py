@@ -30,7 +30,7 @@ from app_loader.matching import Match, TensorInfo, match_tensors
 from app_loader.migration.draft.compress import compress_renames
 from app_loader.migration.draft.source_renames import AttributeRename, find_renames, read_sources
 from app_loader.migration.draft.text import format_revision
-from app_loader.migration.draft.trial import Settled, flat, open_sides, settle
+from app_loader.migration.draft.trial import Settled, flat, meets, open_sides, settle
 from app_loader.revisions.history import read_history
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.signatures import module_signature, read_archive_signature
@@ -191,7 +191,7 @@ def _meets_witness(
     if witness is None or any(match.confidence != "auto" for match in matches):
         return None
     tensors = _certain_tensors(matches, old, new, archive.read_tensors())
-    return settle(architecture, rules, witness, tensors, {}, [], []) is not None
+    return meets(architecture, rules, witness, tensors)
 
 
 def _certain_tensors(
@@ -206,7 +206,7 @@ def _certain_tensors(
 def _with_trial(matches: Sequence[Match], settled: Settled | None) -> list[Match]:
     if settled is None:
         return list(matches)
-    said = f"of {settled.tried} assignments tried against the witness, this one alone meets it"
+    said = f"tried against the witness ({settled.tried} assignments): exchanged or left out, it is not met"
     return [
         replace(m, old=settled.sources[m.new], confidence="auto", op="copy", evidence=(said,))
         if m.new in settled.sources
@@ -293,8 +293,8 @@ def _rest(
                 Add(
                     key=tensor.key,
                     shape=tensor.shape,
-                    init="zeros",
-                    reason="the witness is met with the code's own beginning; check that it is zeros",
+                    init=settled.fresh[tensor.key],
+                    reason="nothing in the archive gives it, and with this beginning the witness is met",
                     kind="buffer" if tensor.kind == "buffer" else "parameter",
                 )
             )

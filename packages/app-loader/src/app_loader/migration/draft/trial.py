@@ -1,8 +1,9 @@
 """Settle what the signatures leave open by trying: both codes and the witness are at hand, and nobody else has both.
 
-Open modules of equal shapes are assigned in every order-preserving way first, then in every way, up to a limit; an
-assignment is
-accepted when it alone meets the witness. Tensors that nothing gives begin as the new code initialises them.
+Open modules of equal shapes form a group. First one assignment of all groups is looked for that meets the witness,
+those that keep the order first. Then, group by group, every exchange of two in it is tried and every one left out: a
+group of which another arrangement does as well stays open. The work is bounded in bytes of weights that are passed
+over, so that trying ends in about a minute whatever the size of the policy.
 """
 
 from __future__ import annotations
@@ -11,17 +12,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, permutations, product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from policy_interface import GameRules, Policy, PolicyArchitecture
 from torch import Tensor
 
+from app_loader.build import build_on_meta
+from app_loader.errors import RestoreError
 from app_loader.matching import Match, TensorInfo
+from app_loader.restore import restore
 from app_loader.witness import Witness, replay_witness
 
 LIMIT = 2000
-"""How many assignments are tried; a second or two for a policy of a few million parameters each hundred."""
+"""How many assignments are tried at most."""
+
+LIMIT_BYTES = 64 << 30
+"""How many bytes of weights all replays together may pass over."""
+
+MADE_BYTES = 256 << 20
+"""Up to this many bytes of weights a policy is made as a whole, to see what its open tensors begin as."""
+
+Init = Literal["zeros", "ones"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +42,13 @@ class Settled:
 
     Attributes:
         sources: new key to old key.
-        fresh: new keys that nothing of the archive gives.
+        fresh: new key that nothing of the archive gives, to a beginning with which the witness is met.
         tried: how many assignments were run.
         met: how many of them met the witness.
     """
 
     sources: Mapping[str, str]
-    fresh: tuple[str, ...]
+    fresh: Mapping[str, Init]
     tried: int
     met: int
 
@@ -62,63 +74,154 @@ def settle(
         open_old: old tensors without a use.
 
     Returns:
-        The one assignment that meets the witness; None when none does, or when several do that differ.
+        What only one arrangement of which meets the witness; None when none does, or when the policy is too large to be
+        tried.
     """
-    torch.manual_seed(0)
-    policy = architecture.make_policy(rules)
-    module = policy.module
-    if module is None:
+    tries = tries_for(old_tensors, witness)
+    if not tries:
         return None
-    live = {key: value for key, value in module.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
-    fresh = {key: value.detach().clone() for key, value in live.items()}
-    _fill(live, certain)
-    met: list[dict[str, str]] = []
-    tried = 0
-    for assignment in islice(_assignments(open_new, open_old), LIMIT):
-        tried += 1
-        _fill(live, {**{t.key: fresh[t.key] for t in open_new}, **{n: old_tensors[o] for n, o in assignment.items()}})
-        if _meets(policy, witness):
-            met.append(assignment)
-    if not met:
+    policy = _build(architecture, rules, certain, open_new)
+    if policy is None:
         return None
-    most = max(len(assignment) for assignment in met)
-    best = [assignment for assignment in met if len(assignment) == most]
-    if len(best) > 1:
+    return _Trial(policy, witness, old_tensors, open_new, tries).settle(list(_groups(open_new, open_old)))
+
+
+def tries_for(tensors: Mapping[str, Tensor], witness: Witness) -> int:
+    """Return how often a policy of these tensors may be replayed; 0 when it is too large for once."""
+    weights = sum(tensor.nbytes for tensor in tensors.values())
+    return min(LIMIT, LIMIT_BYTES // max(1, weights * witness.spec.steps))
+
+
+def meets(
+    architecture: PolicyArchitecture, rules: GameRules, witness: Witness, tensors: Mapping[str, Tensor]
+) -> bool | None:
+    """Tell whether the new code does with these tensors what was recorded; None when it cannot be tried.
+
+    The tensors are put in as they are, so a mapped archive stays mapped.
+    """
+    if not tries_for(tensors, witness):
         return None
-    left = tuple(t.key for t in open_new if t.key not in best[0])
-    return Settled(sources=best[0], fresh=left, tried=tried, met=len(met))
-
-
-def _fill(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for key, value in values.items():
-            live[key].copy_(value)
-
-
-def _meets(policy: Policy, witness: Witness) -> bool:
+    policy = _build(architecture, rules, tensors, ())
+    if policy is None:
+        return None
     try:
         return replay_witness(policy, witness).met
     except (RuntimeError, ValueError):
         return False
 
 
-def _assignments(new: Sequence[TensorInfo], old: Sequence[TensorInfo]) -> Iterator[dict[str, str]]:
-    """Every way to give old modules to new ones of equal shapes, those that keep the order first."""
-    groups = list(_groups(new, old))
-    ordered = [list(islice(_ordered(*group), LIMIT)) for group in groups]
-    disordered = [list(islice(_disordered(*group), LIMIT)) for group in groups]
-    # each way exactly once: first no group out of order, then any; without groups there is one way, the empty one
-    for out_of_order in product((False, True), repeat=len(groups)):
-        ways = (disordered[i] if out else ordered[i] for i, out in enumerate(out_of_order))
-        for chosen in product(*ways):
-            yield {key: source for part in chosen for key, source in part.items()}
+def _build(
+    architecture: PolicyArchitecture, rules: GameRules, certain: Mapping[str, Tensor], open_new: Sequence[TensorInfo]
+) -> Policy | None:
+    """Return a policy with the certain tensors as they are - mapped ones stay mapped - and its own open ones.
+
+    None where that does not make a policy that runs.
+    """
+    policy = build_on_meta(architecture, rules, subject=architecture.kind)
+    if policy.module is None:
+        return None
+    state: dict[str, Any] = policy.module.state_dict()
+    if open_new:
+        state.update(_beginnings(architecture, rules, certain, open_new))
+    try:
+        restore(policy.module, {**state, **certain}, subject=architecture.kind)
+    except RestoreError:
+        return None
+    return policy
+
+
+def _beginnings(
+    architecture: PolicyArchitecture, rules: GameRules, certain: Mapping[str, Tensor], open_new: Sequence[TensorInfo]
+) -> dict[str, Tensor]:
+    """Return what the open tensors begin as: as the code makes them, or zeros where making them all takes minutes."""
+    if sum(tensor.nbytes for tensor in certain.values()) > MADE_BYTES:
+        return {t.key: torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in open_new}
+    torch.manual_seed(0)
+    module = architecture.make_policy(rules).module
+    made: Mapping[str, Tensor] = {} if module is None else module.state_dict()
+    return {t.key: made[t.key].detach().clone() for t in open_new}
+
+
+class _OutOfTries(Exception):
+    """The bound of the work was reached."""
+
+
+class _Trial:
+    """A policy of the new code whose open tensors are set this way and that."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        witness: Witness,
+        old_tensors: Mapping[str, Tensor],
+        open_new: Sequence[TensorInfo],
+        tries: int,
+    ) -> None:
+        assert policy.module is not None
+        self._policy, self._witness, self._old, self._tries = policy, witness, old_tensors, tries
+        state = policy.module.state_dict(keep_vars=True)
+        self._live = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        self._begin = {t.key: self._live[t.key].detach().clone() for t in open_new}
+        self.tried = self.met = 0
+
+    def settle(self, groups: list[Group]) -> Settled | None:
+        """Find an assignment that meets the witness and keep of it what no other arrangement does as well."""
+        try:
+            base = self._find(groups)
+            if base is None:
+                return None
+            sure = [paired for group, paired in zip(groups, base, strict=True) if self._is_alone(group, paired, base)]
+            sources = {new: old for paired in sure for new, old in _keys(paired).items()}
+            taken = {new for paired in base for new in _keys(paired)}
+            fresh = self._fresh(_joined(base), [key for key in self._begin if key not in taken])
+        except _OutOfTries:
+            return None
+        return Settled(sources=sources, fresh=fresh, tried=self.tried, met=self.met)
+
+    def _find(self, groups: list[Group]) -> tuple[Paired, ...] | None:
+        return next((chosen for chosen in _assignments(groups) if self._meets(_joined(chosen))), None)
+
+    def _is_alone(self, group: Group, paired: Paired, base: Sequence[Paired]) -> bool:
+        others = [other for other in base if other is not paired]
+        return not any(self._meets(_joined([*others, rival])) for rival in _rivals(group, paired))
+
+    def _fresh(self, sources: Mapping[str, str], keys: Sequence[str]) -> dict[str, Init]:
+        """Return a beginning that can be written down and meets the witness, for each key that nothing gives."""
+        if not keys:
+            return {}
+        wanted: dict[str, Init] = {key: "ones" if bool((self._begin[key] == 1).all()) else "zeros" for key in keys}
+        written = {key: torch.full_like(self._begin[key], wanted[key] == "ones") for key in keys}
+        return wanted if self._meets(sources, written) else {}
+
+    def _meets(self, sources: Mapping[str, str], values: Mapping[str, Tensor] | None = None) -> bool:
+        if self.tried == self._tries:
+            raise _OutOfTries
+        self.tried += 1
+        self._fill({**self._begin, **(values or {}), **{new: self._old[old] for new, old in sources.items()}})
+        try:
+            met = replay_witness(self._policy, self._witness).met
+        except (RuntimeError, ValueError):
+            met = False
+        self.met += met
+        return met
+
+    def _fill(self, values: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for key, value in values.items():
+                self._live[key].copy_(value)
 
 
 Unit = tuple[tuple[str, str], ...]
 """A module's tensors: (leaf name, key)."""
 
+Group = tuple[list[Unit], list[Unit]]
+"""New units and old ones of the same shapes."""
 
-def _groups(new: Sequence[TensorInfo], old: Sequence[TensorInfo]) -> Iterator[tuple[list[Unit], list[Unit]]]:
+Paired = tuple[tuple[Unit, Unit], ...]
+"""New units, each with the old one that it gets."""
+
+
+def _groups(new: Sequence[TensorInfo], old: Sequence[TensorInfo]) -> Iterator[Group]:
     sides: list[dict[Any, list[Unit]]] = []
     for tensors in (new, old):
         units: dict[str, list[TensorInfo]] = defaultdict(list)
@@ -134,23 +237,49 @@ def _groups(new: Sequence[TensorInfo], old: Sequence[TensorInfo]) -> Iterator[tu
             yield units_new, sides[1][shape]
 
 
-def _ordered(new: list[Unit], old: list[Unit]) -> Iterator[dict[str, str]]:
+def _assignments(groups: Sequence[Group]) -> Iterator[tuple[Paired, ...]]:
+    """Every way to give old modules to new ones, each once: first no group out of order, then any."""
+    ordered = [list(islice(_ordered(*group), LIMIT)) for group in groups]
+    disordered = [list(islice(_disordered(*group), LIMIT)) for group in groups]
+    for out_of_order in product((False, True), repeat=len(groups)):
+        yield from product(*(disordered[i] if out else ordered[i] for i, out in enumerate(out_of_order)))
+
+
+def _ordered(new: list[Unit], old: list[Unit]) -> Iterator[Paired]:
     count = min(len(new), len(old))
     for some_new in combinations(new, count):
         for some_old in combinations(old, count):
-            yield _paired(some_new, some_old)
+            yield tuple(zip(some_new, some_old, strict=True))
 
 
-def _disordered(new: list[Unit], old: list[Unit]) -> Iterator[dict[str, str]]:
+def _disordered(new: list[Unit], old: list[Unit]) -> Iterator[Paired]:
     count = min(len(new), len(old))
     for some_new in combinations(new, count):
         for some_old in permutations(old, count):
             if list(some_old) != sorted(some_old, key=old.index):
-                yield _paired(some_new, some_old)
+                yield tuple(zip(some_new, some_old, strict=True))
 
 
-def _paired(new: Sequence[Unit], old: Sequence[Unit]) -> dict[str, str]:
-    return {n: o for one, other in zip(new, old, strict=True) for (_, n), (_, o) in zip(one, other, strict=True)}
+def _rivals(group: Group, paired: Paired) -> Iterator[Paired]:
+    """Every arrangement one step away: two exchanged, one given to a free place or from a free one, one left out."""
+    spare = [[unit for unit in side if unit not in {pair[i] for pair in paired}] for i, side in enumerate(group)]
+    for i, (new, old) in enumerate(paired):
+        rest = paired[:i] + paired[i + 1 :]
+        yield rest
+        for other in spare[0]:
+            yield (*rest, (other, old))
+        for other in spare[1]:
+            yield (*rest, (new, other))
+        for j, (second, source) in enumerate(paired[:i]):
+            yield (*(pair for k, pair in enumerate(paired) if k not in (i, j)), (new, source), (second, old))
+
+
+def _keys(paired: Paired) -> dict[str, str]:
+    return {n: o for new, old in paired for (_, n), (_, o) in zip(new, old, strict=True)}
+
+
+def _joined(parts: Sequence[Paired]) -> dict[str, str]:
+    return {new: old for paired in parts for new, old in _keys(paired).items()}
 
 
 def open_sides(
