@@ -24,6 +24,7 @@ from typing import cast
 from app_loader.isolated._names import SHIMS
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._targets import ATTRIBUTES, WHOLE, WHOLE_ROOTS, helper_name
+from app_loader.isolated._writes import Writes, may_write
 
 OWN = "__mpt_original_name__"
 ISOLATE = "__mpt_isolated_name__"
@@ -80,13 +81,16 @@ class Rewriter:
         """
         names = any(text in source for text in _NAME_TEXTS)
         attributes = any(text in source for text in _ATTRIBUTE_TEXTS)
-        if not names and not attributes and self._inner_import.search(source) is None:
+        inner = names or attributes or self._inner_import.search(source) is not None
+        if not inner and not may_write(source):
             return None
         tree = cast(ast.Module, compile(source, filename, "exec", ast.PyCF_ONLY_AST, dont_inherit=True))
         bindings = self._rewrite_imports(tree)
         if names or attributes:
             _Expressions(self._attributes, bindings, self._owned, names=names).visit(tree)
-        return tree
+        writes = Writes(bindings)
+        writes.visit(tree)
+        return tree if inner or writes.found else None
 
     def _rewrite_imports(self, tree: ast.Module) -> dict[str, str]:
         """Rewrite every import statement in place; return which shared module each local name stands for."""

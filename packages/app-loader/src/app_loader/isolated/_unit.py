@@ -63,6 +63,8 @@ class Unit:
         shims: its stand-ins for shared modules, by the shared name.
         lock: around the unit's own tables.
         entering: held by the thread that imports from outside of the unit.
+        importing: how many imports from outside are under way.
+        conflicts: refusals by the ledger during the import that is under way.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class Unit:
         self.shims: dict[str, ModuleType] = {}
         self.lock = threading.RLock()
         self.entering = threading.RLock()
+        self.importing = 0
+        self.conflicts: list[Exception] = []
 
     @cached_property
     def rewriter(self) -> Rewriter:
@@ -159,7 +163,15 @@ class Unit:
             # CPython lets one of them fail or see a half-made module. The unit's own imports never come by here, so
             # that no thread waits for this lock while it holds the lock of a module.
             with self.entering:
-                return importlib.import_module(self.isolated_name(name))
+                self.importing += 1
+                try:
+                    module = importlib.import_module(self.isolated_name(name))
+                    if self.conflicts:  # the code caught the refusal and went on without its registration
+                        raise self.conflicts[0]
+                    return module
+                finally:
+                    self.importing -= 1
+                    self.conflicts.clear()
         except BaseException as error:
             error.__traceback__ = _trimmed(error.__traceback__)
             raise

@@ -60,6 +60,9 @@ def unload(unit: Unit) -> UnloadReport:
     vars(sys.modules[PACKAGE]).pop(unit.identifier, None)
     forget_unit(unit.identifier)
     forget_routes(unit)
+    ledger = sys.modules.get(f"{PACKAGE}._ledger")  # without it, no unit of this process wrote anything shared
+    if ledger is not None:
+        ledger.withdraw(unit)
     unit.shims.clear()
     gc.collect()
     alive = [(name, reference) for name, reference in watched if reference() is not None]

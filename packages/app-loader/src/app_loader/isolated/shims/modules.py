@@ -31,7 +31,22 @@ class ModulesView(MutableMapping[str, ModuleType]):
         made_here = getattr(getattr(module, "__spec__", None), "name", "") or getattr(module, "__name__", "")
         if isinstance(made_here, str) and made_here == f"{self._unit.prefix}.{name}":
             self._unit.dynamic.add(name)
+        elif not self._unit.owns(name):
+            self._claim(name, module)
         sys.modules[self._unit.isolated_name(name)] = module
+
+    def _claim(self, name: str, module: ModuleType) -> None:
+        """Ask for a name that is everyone's; a module of the unit's own under it is refused to the next unit."""
+        from app_loader.isolated._ledger import ABSENT, claim
+
+        def put_back(former: Any) -> None:
+            if former is ABSENT:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = former
+
+        current = sys.modules.get(name, ABSENT)
+        claim(self._unit, sys.modules, name, module, current=current, table="sys.modules", put_back=put_back)
 
     def __delitem__(self, name: str) -> None:
         try:

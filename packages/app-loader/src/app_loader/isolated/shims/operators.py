@@ -12,7 +12,7 @@ import importlib
 import re
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from app_loader.isolated._unit import Unit
@@ -62,7 +62,21 @@ def library_overrides(unit: Unit) -> dict[str, Any]:
     def naming(function_name: str) -> Callable[..., Any]:
         def register(name: Any, *arguments: Any, **options: Any) -> Any:
             function = getattr(importlib.import_module("torch.library"), function_name)
-            return function(own_operator(unit, name), *arguments, **options)
+            if not _is_shared(unit, name) or function_name == "get_kernel":
+                return function(own_operator(unit, name), *arguments, **options)
+            table = f"torch.library.{function_name}"
+            given = [*arguments, *(value for _, value in sorted(options.items()))]
+            content = [value for value in given if isinstance(value, FunctionType)]
+            key = ", ".join(map(str, [name, *(value for value in given if value not in content)]))
+            if content:
+                _claim_shared(unit, table, key, tuple(content))
+                return function(name, *arguments, **options)
+
+            def decorator(kernel: Any) -> Any:
+                _claim_shared(unit, table, key, kernel)
+                return function(name, *arguments, **options)(kernel)
+
+            return decorator
 
         register.__name__ = function_name
         return register
@@ -114,6 +128,9 @@ def _library_class(unit: Unit) -> Any:
             operator = name.rpartition("::")[2]
             if f"{self._asked}::{operator.partition('.')[0]}" in unit.operators:
                 return super().impl(operator if isinstance(op_name, str) else op_name, fn, dispatch_key, **options)
+            _claim_shared(
+                unit, "torch.library.Library", f"{self._asked}::{operator}, {dispatch_key or self._key or 'all'}", fn
+            )
             if self._shared is None:
                 self._shared = real.Library(self._asked, "IMPL", self._key)
             return self._shared.impl(op_name, fn, dispatch_key, **options)
@@ -155,6 +172,27 @@ class _Namespace(ModuleType):
         own = f"{namespace}::{name}" in unit.operators
         real = importlib.import_module("torch").ops
         return getattr(getattr(real, namespace_of(unit, namespace) if own else namespace), name)
+
+
+_shared_kernels: dict[tuple[str, str], Any] = {}
+"""What units registered for operators that they do not own: torch tells of a replaced kernel, and replaces it."""
+
+
+def _is_shared(unit: Unit, name: Any) -> bool:
+    return isinstance(name, str) and "::" in name and own_operator(unit, name) == name
+
+
+def _claim_shared(unit: Unit, table: str, key: str, content: Any) -> None:
+    """Ask the ledger for a place of an operator that belongs to everyone.
+
+    Raises:
+        RegistrationConflictError: another unit registered something else there.
+    """
+    from app_loader.isolated._ledger import ABSENT, claim
+
+    current = _shared_kernels.get((table, key), ABSENT)
+    claim(unit, _shared_kernels, key, content, current=current, table=table)
+    _shared_kernels[table, key] = content
 
 
 def _claim(unit: Unit, name: Any) -> None:

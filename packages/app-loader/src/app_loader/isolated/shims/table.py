@@ -12,6 +12,7 @@ from app_loader.isolated._rewriter import ISOLATE, KEY, OWN
 from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._targets import ATTRIBUTES, helper_name
 from app_loader.isolated._unit import Unit
+from app_loader.isolated._writes import REGISTER, SETATTR, WRITE
 from app_loader.isolated.shims import (
     datapipes,
     environments,
@@ -98,6 +99,35 @@ def furnish(unit: Unit) -> None:
             unit.builtins.update({**vars(builtins), "__import__": make_import(unit)})
 
 
+def _write(unit: Unit) -> Callable[..., Any]:
+    def write(value: Any, owner: Any, key: Any, kind: str) -> Any:
+        from app_loader.isolated.shims.writes import written  # most units write to nothing shared
+
+        return written(unit, value, owner, key, kind)
+
+    return write
+
+
+def _setattr(unit: Unit) -> Callable[..., Any]:
+    write = _write(unit)
+
+    def set_attribute(owner: Any, name: str, value: Any) -> None:
+        if isinstance(owner, type | ModuleType):  # of an object it is nobody else's business; Dynamo follows this
+            value = write(value, owner, name, "attribute")
+        setattr(owner, name, value)
+
+    return set_attribute
+
+
+def _register(unit: Unit) -> Callable[..., Any]:
+    def register(called: Any) -> Any:
+        from app_loader.isolated.shims.writes import registering
+
+        return registering(unit, called)
+
+    return register
+
+
 def _own_name_of(unit: Unit) -> Callable[[Any], Any]:
     prefix = unit.prefix + "."
 
@@ -135,5 +165,8 @@ _HELPERS: dict[str, Callable[[Unit], Any]] = {
     OWN: _own_name_of,
     ISOLATE: _isolated_name_of,
     KEY: _known_key_of,
+    WRITE: _write,
+    SETATTR: _setattr,
+    REGISTER: _register,
     **{helper_name(dotted): _redirected(dotted, shim) for dotted, shim in ATTRIBUTES.items()},
 }

@@ -1,0 +1,167 @@
+"""What rewritten code calls where it writes into things of the process: each write asks the ledger first."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Hashable, MutableMapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from app_loader.errors import RegistrationConflictError
+from app_loader.isolated import _ledger
+from app_loader.isolated._ledger import ABSENT, claim
+from app_loader.isolated._names import original_name
+from app_loader.isolated._reach import Absent, Table, tables_of
+from app_loader.isolated._shim_module import ShimModule
+from app_loader.isolated._unit import Unit
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
+    """Return the value that is about to be written to an attribute or item of something shared.
+
+    Raises:
+        RegistrationConflictError: another unit holds that place with other content.
+    """
+    if isinstance(owner, ShimModule):
+        if key in vars(owner):
+            return value  # the unit's own
+        owner = sys.modules.get(vars(owner)["_real_name"], owner)
+    if kind == "attribute":
+        current = vars(owner).get(key, ABSENT) if hasattr(owner, "__dict__") else getattr(owner, key, ABSENT)
+
+        def put_back(former: Any) -> None:
+            if former is ABSENT:
+                delattr(owner, key)
+            else:
+                setattr(owner, key, former)
+    else:
+        if not isinstance(owner, MutableMapping):  # a list has places and no names
+            return value
+        current = owner.get(key, ABSENT)
+
+        def put_back(former: Any) -> None:
+            if former is ABSENT:
+                del owner[key]
+            else:
+                owner[key] = former
+
+    if isinstance(value, _PLAIN) and not unit.importing:
+        return value  # a setting made while the program runs, as a seed is: not a registration
+    if not _ledger.is_own(unit, owner):
+        routed = kind == "item"
+        return claim(unit, owner, key, value, current=current, table=_label(owner), put_back=put_back, routed=routed)
+    return value
+
+
+def registering(unit: Unit, called: Any) -> Any:
+    """Return a function that registers: what it changes in the tables that it can reach is asked for.
+
+    A decorator that it returns is followed in the same way.
+    """
+
+    def register(*arguments: Any, **options: Any) -> Any:
+        given = (*arguments, *options.values())
+        if isinstance(called, BuiltinFunctionType):
+            _claim_in_c(unit, called, given)
+            return called(*arguments, **options)
+        result = _watched(unit, called, arguments, options)
+        made_here = isinstance(result, FunctionType | functools.partial) and _ledger.unit_of(result) is None
+        return registering(unit, result) if made_here and result not in given else result
+
+    return register
+
+
+def _watched(unit: Unit, called: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    given = _flat((*arguments, *options.values()))
+    tables = tables_of(called, (*arguments, *options.values()))
+    try:
+        result = called(*arguments, **options)
+    except Exception:
+        others = [(table, key) for table in tables for key in table.before if _holder(table, key) not in (None, unit)]
+        if not others:
+            raise
+        for table, key in others:  # without what other units hold, what would this one put there?
+            table.content.pop(key, None)
+        try:
+            result = called(*arguments, **options)
+        except Exception:
+            _put_back(tables)
+            raise
+        for table, key in others:
+            table.content.setdefault(key, table.before[key])
+    try:
+        for table in tables:
+            for key, before, now in table.changed():
+                if _belongs(unit, key, now, given):
+                    _claim_entry(unit, table, key, now, before)
+    except RegistrationConflictError:
+        _put_back(tables)
+        raise
+    return result
+
+
+def _claim_entry(unit: Unit, table: Table, key: Any, now: Any, before: Any) -> None:
+    def put_back(former: Any) -> None:
+        if former is ABSENT:
+            table.content.pop(key, None)
+        else:
+            table.content[key] = former
+
+    current = ABSENT if before is Absent else before
+    stands = claim(unit, table.content, key, now, current=current, table=table.label, put_back=put_back, routed=True)
+    if stands is not now:
+        table.content[key] = stands
+
+
+def _claim_in_c(unit: Unit, called: Any, given: tuple[Any, ...]) -> None:
+    """Claim a name in a table of C code, which cannot be looked at: `codecs.register_error("name", handler)`."""
+    names = [value for value in given if isinstance(value, str)]
+    if not names and getattr(called, "__module__", "") == "_codecs":  # codecs are found by asking each function in turn
+        names = [original_name(f"{function.__module__}.{function.__qualname__}") for function in given]
+    content = tuple(value for value in given if value not in names)
+    for name in names[:1]:
+        table = f"{called.__module__}.{called.__qualname__}"
+        current = _c_tables.get((table, name), ABSENT)
+        claim(unit, _c_tables, name, content, current=current, table=table)
+        _c_tables[table, name] = content
+
+
+_c_tables: dict[tuple[str, str], Any] = {}
+
+
+def _holder(table: Table, key: Any) -> Unit | None:
+    return _ledger.holder_of(table.content, key, table.before[key])
+
+
+def _belongs(unit: Unit, key: Any, value: Any, given: list[Any]) -> bool:
+    """Whether an entry is what the call was asked to make, and not a counter or a cache that it kept."""
+    return any(value is each for each in given) or key in _hashable(given) or _ledger.unit_of(value) is unit
+
+
+def _put_back(tables: list[Table]) -> None:
+    for table in tables:
+        table.content.clear()
+        table.content.update(table.before)
+
+
+def _flat(values: tuple[Any, ...]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        found.append(value)
+        if isinstance(value, list | tuple):
+            found.extend(value)
+    return found
+
+
+def _hashable(values: list[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, Hashable) and not isinstance(value, tuple)]
+
+
+def _label(owner: Any) -> str:
+    if isinstance(owner, ModuleType):
+        return owner.__name__
+    kind = owner if isinstance(owner, type) else type(owner)
+    return f"{kind.__module__}.{kind.__qualname__}"
