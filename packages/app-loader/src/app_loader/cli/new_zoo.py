@@ -19,7 +19,7 @@ import click
     metavar="URL_OR_FOLDER",
     help="Where policy-interface comes from; a wheelhouse or index of mpt.toml that has it when left out.",
 )
-def new_zoo(name: str, into: str | None, index: str | None) -> None:
+def new_zoo(name: str, into: str | None, index: str | None = None) -> None:
     """Write a new model zoo: one architecture, the conformance test, import contracts and a release workflow.
 
     The package depends on policy-interface alone; its wheel is added to a store and loads through load_policy.
