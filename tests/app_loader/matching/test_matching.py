@@ -160,6 +160,44 @@ def test_another_dtype_is_a_suggestion_and_says_so() -> None:
     assert "bfloat16" in match.evidence[0]
 
 
+def test_repeated_parts_of_shapes_of_their_own_are_matched_without_a_shared_word() -> None:
+    def blocks(root: str, up: str, down: str) -> list[tuple[str, tuple[int, ...], str]]:
+        rows: list[tuple[str, tuple[int, ...], str]] = []
+        for i in range(3):
+            rows += linear(f"{root}.{i}.attn.proj", 8, 8)
+            rows += linear(f"{root}.{i}.{up}", 32, 8) + linear(f"{root}.{i}.{down}", 8, 32)
+        return rows
+
+    old = signature(*blocks("layer", "intermediate.dense", "output.dense"))
+    new = signature(*blocks("layers", "mlp.alpha", "mlp.bravo"))
+    found = certain(match_tensors(old, new))
+    assert found["layers.2.mlp.alpha.weight"] == "layer.2.intermediate.dense.weight"
+    assert len(found) == len(new)
+
+
+def test_one_part_without_a_shared_word_may_have_been_replaced_and_is_left_open() -> None:
+    old = signature(*linear("encoder", 8, 4), *linear("head", 3, 8))
+    new = signature(*linear("encoder", 8, 4), *linear("auxiliary", 3, 8))
+    assert set(certain(match_tensors(old, new))) == {"encoder.weight", "encoder.bias"}
+
+
+def test_a_list_that_grew_inside_is_not_paired_by_what_is_left_of_it() -> None:
+    old, new, truth = make_case(random.Random(360))
+    wrong = [m for m in match_tensors(old, new) if m.confidence == "auto" and truth[m.new] != (m.op, m.old)]
+    assert wrong == []
+
+
+def test_statistics_are_matched_across_kinds_of_normalisation_and_scales_are_not() -> None:
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    old = signature(("a.conv.weight", (8, 4), "Conv"), *((f"a.norm.{leaf}", (8,), "InplaceAbn") for leaf in leaves))
+    new = signature(
+        ("m.a.conv.weight", (8, 4), "Conv"), *((f"m.a.norm.{leaf}", (8,), "BatchNorm2d") for leaf in leaves)
+    )
+    found = certain(match_tensors(old, new))
+    assert found["m.a.norm.running_var"] == "a.norm.running_var"
+    assert "m.a.norm.weight" not in found
+
+
 def test_every_new_tensor_gets_one_answer_in_order() -> None:
     old, new, _ = make_case(random.Random(11))
     assert [match.new for match in match_tensors(old, new)] == [tensor.key for tensor in new]

@@ -6,8 +6,10 @@ Refuses to decide anything: the phases (`exact`, `context`, `composite`) read it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 
+from app_loader.matching._families import Family, alone, find_families, template
 from app_loader.matching._names import parents, pattern, words
 from app_loader.matching.signature import Match, TensorInfo
 
@@ -22,6 +24,7 @@ class Side:
         self.tensors = [tensor for _, tensor in ordered]
         self.by_key = {tensor.key: tensor for tensor in self.tensors}
         self.rank = {tensor.key: index for index, tensor in enumerate(self.tensors)}
+        self.shapes = Counter(tensor.shape for tensor in self.tensors)
         self.tied_with: dict[str, tuple[str, ...]] = {}
         for group in tied:
             known = tuple(key for key in group if key in self.by_key)
@@ -40,23 +43,23 @@ class Side:
             above, _, name = path.rpartition(".")
             if name.isdigit():
                 self.numbered[above].add(name)
-        self._akin: dict[str, int] = {}
-        self._kinds_below: dict[str, frozenset[str]] = {}
-        self._alike: dict[tuple[str, str], int] = {}
         self.unit_of = {
-            tensor.key: tuple((t.shape, t.kind) for t in units[tensor.key.rpartition(".")[0]])
-            for tensor in self.tensors
+            key: shapes
+            for members in units.values()
+            for shapes in [tuple((t.shape, t.kind) for t in members)]
+            for key in [t.key for t in members]
         }
-        self.word_count = Counter(word for tensor in self.tensors for word in words(tensor.key))
-        self.has_types = any(tensor.module_type for tensor in self.tensors)
+        self._leaves = {path: tuple(t.key[len(path) :] for t in members) for path, members in units.items()}
+        self.count_alike_by = Counter((pattern(t.key), t.module_type) for t in self.tensors)
+        self.count_class_by = Counter((pattern(t.key), t.shape, t.kind) for t in self.tensors)
+        self._akin: dict[str, Mapping[frozenset[str], int]] = {}
+        self._kinds_below: dict[str, frozenset[str]] = {}
+        self._names_below: dict[str, int] = {}
+        self._names: dict[frozenset[tuple[str, str]], int] = {}
 
     def count_alike(self, key: str) -> int:
         """How many tensors, itself included, differ in numbers only and belong to modules of its type."""
-        kind = self.by_key[key].module_type
-        cell = (pattern(key), kind)
-        if cell not in self._alike:
-            self._alike[cell] = sum(self.by_key[other].module_type == kind for other in self.by_pattern[cell[0]])
-        return self._alike[cell]
+        return self.count_alike_by[pattern(key), self.by_key[key].module_type]
 
     def list_sizes(self, key: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """For every numbered list of module trees around a tensor, outermost first: its length, and its elements akin.
@@ -71,15 +74,21 @@ class Side:
         lengths = tuple(len(self.numbered[path.rpartition(".")[0]]) for path in elements)
         return lengths, tuple(self._count_akin(path) for path in elements)
 
+    def list_lengths(self, key: str) -> tuple[int, ...]:
+        """Lengths of the numbered lists around a tensor, outermost first; that of its own module too."""
+        elements = [path for path in reversed(parents(key)) if path.rpartition(".")[2].isdigit()]
+        return tuple(len(self.numbered[path.rpartition(".")[0]]) for path in elements)
+
     def _count_akin(self, element: str) -> int:
-        if element not in self._akin:
-            above = element.rpartition(".")[0]
-            mine = self._kinds(element)
+        above = element.rpartition(".")[0]
+        if above not in self._akin:
             siblings = [f"{above}.{name}" if above else name for name in self.numbered[above]]
-            self._akin[element] = sum(
-                2 * len(mine & self._kinds(other)) >= len(mine | self._kinds(other)) for other in siblings
-            )
-        return self._akin[element]
+            counts = Counter(self._kinds(path) for path in siblings)
+            self._akin[above] = {
+                mine: sum(count for other, count in counts.items() if 2 * len(mine & other) >= len(mine | other))
+                for mine in counts
+            }
+        return self._akin[above][self._kinds(element)]
 
     def _kinds(self, path: str) -> frozenset[str]:
         if path not in self._kinds_below:
@@ -87,6 +96,28 @@ class Side:
                 self.by_key[key].module_type or key.rpartition(".")[2] for key in self.below[path]
             )
         return self._kinds_below[path]
+
+    def element_names(self, key: str) -> tuple[int, ...]:
+        """For every numbered module above a tensor, a number for the names and types of the tensors below it."""
+        found = []
+        for path in parents(key):
+            if not path.rpartition(".")[2].isdigit():
+                continue
+            if path not in self._names_below:
+                names = frozenset(
+                    (template(below[len(path) + 1 :]), self.by_key[below].module_type) for below in self.below[path]
+                )
+                self._names_below[path] = self._names.setdefault(names, len(self._names))
+            found.append(self._names_below[path])
+        return tuple(found)
+
+    def has_matrix(self, key: str) -> bool:
+        """Whether the module that owns a tensor owns one with two axes or more."""
+        return any(len(shape) > 1 for shape, _ in self.unit_of[key])
+
+    def unit_keys_of(self, key: str) -> tuple[str, ...]:
+        """Names of the tensors of the module that owns a tensor."""
+        return self._leaves[key.rpartition(".")[0]]
 
     def class_of(self, key: str) -> TensorClass:
         """Shape and kind: only tensors of one class can be copies of each other."""
@@ -104,6 +135,14 @@ class Side:
         return frozenset(found)
 
 
+class Scope(Enum):
+    """What is matched as one."""
+
+    LIST = auto()
+    ONE_SHAPE = auto()
+    TENSOR = auto()
+
+
 class State:
     """Both sides and the matches so far."""
 
@@ -115,17 +154,21 @@ class State:
         self.composites: dict[str, Match] = {}
         self.evidence: dict[str, tuple[str, ...]] = {}
         self.contested: dict[str, str] = {}
+        self.old_families: dict[str, Family] = {}
+        self.new_families: dict[str, Family] = {}
         self._modules: dict[str, str] = {}
-        self._old_static = {tensor.key: old.static_features(tensor.key) for tensor in old.tensors}
-        self._new_static = {tensor.key: new.static_features(tensor.key) for tensor in new.tensors}
+        self._residue: list[dict[str, Counter[TensorClass]]] = [{}, {}]
+        self._rules: tuple[dict[str, set[str]], dict[str, set[str]]] = defaultdict(set), defaultdict(set)
 
     def accept(self, new: str, old: str, *evidence: str) -> None:
         """Record a match that is certain."""
         self.source[new] = old
         self.taken[old] = new
         self.evidence[new] = evidence
+        self._rules[0][template(old)].add(template(new))
+        self._rules[1][template(new)].add(template(old))
 
-    def accept_composite(self, match: Match, sources: Sequence[str]) -> None:
+    def accept_composite(self, match: Match, sources: Iterable[str]) -> None:
         """Record a certain match that is made of other than one equal tensor."""
         self.composites[match.new] = match
         for key in sources:
@@ -148,6 +191,91 @@ class State:
             and t.key not in self.composites
             and not any(mate in self.source for mate in self.new.tied_with.get(t.key, ()))
         ]
+
+    def learned(self, old: str, new: str) -> bool:
+        """Whether keys that differ from these in list numbers only were matched, and never to anything else."""
+        forms = template(old), template(new)
+        return self._rules[0].get(forms[0]) == {forms[1]} and self._rules[1].get(forms[1]) == {forms[0]}
+
+    def contradicts_learned(self, old: str, new: str) -> bool:
+        """Whether keys that differ from these in list numbers only were matched to something else."""
+        forms = template(old), template(new)
+        known = self._rules[0].get(forms[0], set()) | {forms[1]}, self._rules[1].get(forms[1], set()) | {forms[0]}
+        return any(len(targets) > 1 for targets in known)
+
+    def is_open(self, new: str) -> bool:
+        """Whether nothing certain gives a new tensor yet."""
+        return new not in self.source and new not in self.composites
+
+    def group(self, scope: Scope) -> None:
+        """Group what is open on both sides into families, or let every tensor stand alone."""
+        sides = ((self.old, self.open_old()), (self.new, self.open_new()))
+        if scope is Scope.TENSOR:
+            self.old_families, self.new_families = (alone(*side) for side in sides)
+        else:
+            one_shape = scope is Scope.ONE_SHAPE
+            self.old_families, self.new_families = (find_families(*side, one_shape=one_shape) for side in sides)
+        self.count_residue()
+
+    def count_residue(self) -> None:
+        """Count anew what is open below every module, by class."""
+        for slot, (side, families) in enumerate(((self.old, self.old_families), (self.new, self.new_families))):
+            left: dict[str, Counter[TensorClass]] = defaultdict(Counter)
+            for family in families.values():
+                for key in family.keys:
+                    if key in (self.taken, self.source)[slot] or key in self.composites:
+                        continue
+                    for path in parents(key):
+                        left[path][side.class_of(key)] += 1
+            self._residue[slot] = left
+
+    def is_sole(self, new: str, old: str, path: str) -> bool:
+        """Whether, of each member's class, nothing but the family is open below the modules that stand for `path`."""
+        target = self.corresponding(path)
+        tops: tuple[Counter[tuple[str, TensorClass]], Counter[tuple[str, TensorClass]]] = Counter(), Counter()
+        for key, source in self.members(new, old):
+            tops[0][_top(source, path), self.old.class_of(source)] += 1
+            tops[1][_top(key, target), self.new.class_of(key)] += 1
+        return all(
+            left[top][cell] == count
+            for left, counts in zip(self._residue, tops, strict=True)
+            for (top, cell), count in counts.items()
+        )
+
+    def is_closed(self, new: str, old: str, path: str) -> bool:
+        """Whether the modules that stand for `path` have the same classes left: nothing came or went."""
+        target = self.corresponding(path)
+        tops = {(_top(source, path), _top(key, target)) for key, source in self.members(new, old)}
+        return all(self._residue[0][one] == self._residue[1][other] for one, other in tops)
+
+    def equally_many(self, old: str, new: str) -> bool:
+        """Whether both sides have as many tensors that differ from these in numbers only: of a list, of its shape."""
+        if self.old.count_alike(old) == self.new.count_alike(new):
+            return True
+        lengths, wanted = self.old.list_lengths(old), self.new.list_lengths(new)
+        shared = min(len(lengths), len(wanted))
+        if not shared or lengths[:shared] != wanted[:shared] or len(self.old_families[old].keys) == 1:
+            return False
+        before = self.old.count_class_by[pattern(old), *self.old.class_of(old)]
+        after = self.new.count_class_by[pattern(new), *self.new.class_of(new)]
+        return before == after
+
+    def same_places(self, old: str, new: str) -> bool:
+        """Whether two families can be one another."""
+        before, after = self.old_families[old], self.new_families[new]
+        return before.places == after.places and before.shapes == after.shapes
+
+    def members(self, new: str, old: str) -> list[tuple[str, str]]:
+        """The pairs (new, old) that a pair of families stands for."""
+        return list(zip(self.new_families[new].keys, self.old_families[old].keys, strict=True))
+
+    def members_correspond(self, new: str, old: str, path: str) -> bool:
+        """Whether, for every member, the module that stands for `path` corresponds as `path` does."""
+        return all(self.corresponds(source, key, path) for key, source in self.members(new, old))
+
+    def corresponds(self, old: str, new: str, path: str) -> bool:
+        """Whether the module that stands above an old key as `path` does corresponds to the one above the new key."""
+        return not path or self._modules.get(_top(old, path)) == _top(new, self.corresponding(path))
 
     def lists_stand(self, old: str, new: str, path: str) -> bool:
         """Whether the lists around both are equally long, or the innermost element is known to correspond."""
@@ -184,36 +312,50 @@ class State:
             elif preimage.get(target) == path:
                 found[path] = target
         # A pair whose children correspond corresponds itself, as far up as nothing below contradicts it.
+        targets = set(found.values())
         for path in sorted(found, key=len, reverse=True):
             above_old, above_new = path, found[path]
             while above_old and above_new:
                 above_old, above_new = above_old.rpartition(".")[0], above_new.rpartition(".")[0]
-                if above_old in found or above_new in found.values():
+                if above_old in found or above_new in targets:
                     break
                 if not (_inside(image[above_old], above_new) and _inside(preimage[above_new], above_old)):
                     break
                 found[above_old] = above_new
+                targets.add(above_new)
         self._modules = found
         return found
 
-    def features(self, modules: dict[str, str]) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
-        """Static features and, as features too, the corresponding modules that a tensor lies in."""
-        targets = set(modules.values())
-        old = {
-            key: static | {"in=" + modules[path] for path in parents(key) if path in modules}
-            for key, static in self._old_static.items()
-        }
-        new = {
-            key: static | {"in=" + path for path in parents(key) if path in targets}
-            for key, static in self._new_static.items()
-        }
-        return old, new
+
+class Features:
+    """Static features of tensors and, as features too, the corresponding modules that they lie in; made when asked."""
+
+    def __init__(self, side: Side, names: Mapping[str, str]) -> None:
+        self._side = side
+        self._names = names
+        self._known: dict[str, frozenset[str]] = {}
+
+    def __getitem__(self, key: str) -> frozenset[str]:
+        if key not in self._known:
+            inside = {"in=" + self._names[path] for path in parents(key) if path in self._names}
+            self._known[key] = self._side.static_features(key) | inside
+        return self._known[key]
+
+
+def features(state: State, modules: Mapping[str, str]) -> tuple[Features, Features]:
+    """Return the features of both sides under a correspondence of modules."""
+    return Features(state.old, modules), Features(state.new, {target: target for target in modules.values()})
+
+
+def _top(key: str, like: str) -> str:
+    """As many tokens of a key as a path has."""
+    return ".".join(key.split(".")[: like.count(".") + 1]) if like else ""
 
 
 def _common(path: str | None, key: str) -> str:
     """The deepest module path that holds both `path` and `key`."""
     parent = key.rpartition(".")[0]
-    if path is None:
+    if path is None or path == parent:
         return parent
     left, right = path.split("."), parent.split(".")
     shared = []

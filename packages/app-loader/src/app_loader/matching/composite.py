@@ -10,49 +10,73 @@ A turned matrix needs a changed module type: the same type with swapped widths i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from app_loader.matching._names import leaf_role, numbers, parents, pattern, with_number
+from app_loader.matching._families import Family, Places, as_ranks
+from app_loader.matching._names import leaf_role, numbers, parents, pattern
 from app_loader.matching._spelling import read_order
-from app_loader.matching._state import State
+from app_loader.matching._state import Features, Scope, State, features
 from app_loader.matching.context import judge_class
-from app_loader.matching.exchange import Features, Verdict
-from app_loader.matching.signature import Match, TensorInfo
+from app_loader.matching.exchange import Verdict
+from app_loader.matching.signature import Match, Source, TensorInfo
 
 
 def match_composites(state: State) -> list[Match]:
     """Record every composite that is certain; return those that a person has to decide."""
-    modules = state.module_map()
-    old, new = state.features(modules)
-    suggested: list[Match] = []
-    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
-        target = modules[path]
-        _reshaped(state, path, target, old, new)
-        _stacks(state, path, target, suggested)
-        _joined(state, path, target, suggested)
-        _parts(state, path, target, suggested)
+    suggested: dict[str, Match] = {}
+    for scope in (Scope.ONE_SHAPE, Scope.TENSOR):
+        state.group(scope)
+        modules = state.module_map()
+        old, new = features(state, modules)
+        for path, before, after in _open_below(state, modules):
+            _reshaped(state, path, before, after, old, new)
+            _stacks(state, path, before, after, suggested)
+            _joined(state, path, before, after, suggested)
+            _parts(state, path, before, after, suggested)
     _turned(state)
-    return suggested
+    return list(suggested.values())
 
 
-def _open_below(state: State, old_path: str, new_path: str) -> tuple[list[TensorInfo], list[TensorInfo]]:
-    open_old, open_new = set(state.open_old()), set(state.open_new())
-    return (
-        [state.old.by_key[key] for key in state.old.below.get(old_path, ()) if key in open_old],
-        [state.new.by_key[key] for key in state.new.below.get(new_path, ()) if key in open_new],
-    )
+Tensors = Sequence[TensorInfo]
+
+
+def _open_below(state: State, modules: Mapping[str, str]) -> Iterator[tuple[str, Tensors, Tensors]]:
+    """Open families below corresponding modules, deepest first; an earlier one may take some of a later one's."""
+    sides: list[dict[str, list[TensorInfo]]] = []
+    for families, by_key in (
+        (state.old_families, state.old.by_key),
+        (state.new_families, state.new.by_key),
+    ):
+        below: dict[str, list[TensorInfo]] = defaultdict(list)
+        for key in sorted(families, key=lambda k: by_key[k].order):
+            for path in parents(key):
+                below[path].append(by_key[key])
+        sides.append(below)
+    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
+        before, after = sides[0].get(path, []), sides[1].get(modules[path], [])
+        if before and after:
+            yield path, before, after
+
+
+def _still(state: State, before: Tensors, after: Tensors) -> tuple[list[TensorInfo], list[TensorInfo]]:
+    return [t for t in before if t.key not in state.taken], [t for t in after if state.is_open(t.key)]
+
+
+def _flat(source: Source | None) -> tuple[str, ...]:
+    if source is None:
+        return ()
+    return (source,) if isinstance(source, str) else tuple(key for part in source for key in _flat(part))
 
 
 def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
-def _reshaped(state: State, path: str, target: str, old: Features, new: Features) -> None:
+def _reshaped(state: State, path: str, before: Tensors, after: Tensors, old: Features, new: Features) -> None:
     """Equal but for axes of size one: a matrix that became a 1x1 convolution, or a squeezed embedding."""
-    before, after = _open_below(state, path, target)
     groups: dict[object, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for slot, tensors in enumerate((before, after)):
+    for slot, tensors in enumerate(_still(state, before, after)):
         for tensor in tensors:
             if len(_squeezed(tensor.shape)) > 0:
                 groups[(_squeezed(tensor.shape), tensor.kind)][slot].append(tensor.key)
@@ -64,8 +88,9 @@ def _reshaped(state: State, path: str, target: str, old: Features, new: Features
             if shape == state.new.by_key[pair.new].shape or verdict != Verdict.CERTAIN:
                 continue
             said = ("equal but for axes of size one", "no rival of its shape fits the names and neighbours")
-            match = Match(new=pair.new, old=pair.old, confidence="auto", op="reshape", evidence=said)
-            state.accept_composite(match, [pair.old])
+            for key, source in state.members(pair.new, pair.old):
+                match = Match(new=key, old=source, confidence="auto", op="reshape", evidence=said)
+                state.accept_composite(match, [source])
 
 
 def _turned(state: State) -> None:
@@ -107,69 +132,85 @@ def _module_pairs(state: State) -> Iterator[tuple[TensorInfo, TensorInfo]]:
             yield before, after
 
 
-def _families(tensors: Sequence[TensorInfo]) -> dict[str, list[TensorInfo]]:
-    """Equal tensors that differ in one number only and count from zero without a gap, by their key with `#` there."""
-    found: dict[str, dict[int, TensorInfo]] = defaultdict(dict)
-    for tensor in tensors:
-        for position in range(len(numbers(tensor.key))):
-            found[with_number(tensor.key, position, "#")][numbers(tensor.key)[position]] = tensor
-    return {
-        name: [members[i] for i in range(len(members))]
-        for name, members in found.items()
-        if len(members) > 1
-        and set(members) == set(range(len(members)))
-        and len({m.shape for m in members.values()}) == 1
-    }
+Rows = tuple[tuple[str, ...], ...]
 
 
-def _stacks(state: State, path: str, target: str, suggested: list[Match]) -> None:
+def _rows(family: Family, count: int, places: Places) -> Rows | None:
+    """The members as rows of `count` along one numbered level, which counts from zero, rows having the given places."""
+    found: list[Rows] = []
+    for level in range(len(family.numbers[0])):
+        rows: dict[tuple[int, ...], list[tuple[int, str]]] = defaultdict(list)
+        for key, numbers_ in zip(family.keys, family.numbers, strict=True):
+            rows[numbers_[:level] + numbers_[level + 1 :]].append((numbers_[level], key))
+        if all([n for n, _ in sorted(row)] == list(range(count)) for row in rows.values()):
+            ordered = sorted(rows)
+            if as_ranks(ordered) == places:
+                found.append(tuple(tuple(key for _, key in sorted(rows[row])) for row in ordered))
+    return found[0] if len(found) == 1 else None
+
+
+def _stacks(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """A list of equal tensors that became one tensor with the list as its first axis."""
-    before, after = _open_below(state, path, target)
-    wanted = [tensor for tensor in after if len(tensor.shape) >= 2]
-    if not wanted or not before:
-        return
-    families = _families(before)
-    for tensor in wanted:
-        count, inner = tensor.shape[0], tensor.shape[1:]
-        if not all(state.lists_stand(key, tensor.key, path) for key in state.old.below.get(path, ())[:1]):
+    before, after = _still(state, before, after)
+    for tensor in after:
+        count, inner = tensor.shape[0] if tensor.shape else 0, tensor.shape[1:]
+        if count < 2 or len(tensor.shape) < 2:
             continue
-        sized = {name: members for name, members in families.items() if len(members) == count}
-        single = [name for name, members in sized.items() if members[0].shape == inner]
-        rivals = [other for other in wanted if other.shape == tensor.shape]
-        if len(single) == 1 and len(rivals) == 1:
-            keys = tuple(member.key for member in sized[single[0]])
-            said = (f"the {count} tensors {single[0]} have its shape without the first axis, and no other list has",)
-            state.accept_composite(
-                Match(new=tensor.key, old=keys, confidence="auto", op="stack", dim=0, evidence=said), keys
-            )
-            families.pop(single[0])
+        places = state.new_families[tensor.key].places
+        rivals = [other for other in after if other.shape == tensor.shape]
+        if len(rivals) != 1:
             continue
-        for one, other in combinations(sorted(sized, key=lambda n: state.old.rank[sized[n][0].key]), 2):
-            parts = sized[one][0], sized[other][0]
+        sized = []
+        for part in before:
+            rows = None if part.key in state.taken else _rows(state.old_families[part.key], count, places)
+            if rows is not None and state.lists_stand(part.key, tensor.key, path):
+                sized.append((part, rows))
+        single = [rows for part, rows in sized if part.shape == inner]
+        if len(single) == 1:
+            said = (f"the {count} tensors like {single[0][0][0]} have its shape without the first axis; no other list",)
+            _say(state, path, tensor.key, single[0], "stack", True, said, suggested)
+            continue
+        for (one, left), (other, right) in combinations(sized, 2):
+            parts = one, other
             shapes = [part.shape for part in parts]
             fits = all(len(s) == len(inner) for s in shapes) and shapes[0][1:] == shapes[1][1:] == inner[1:]
-            if not fits or shapes[0][0] + shapes[1][0] != inner[0] or one.partition("#")[0] != other.partition("#")[0]:
+            if not fits or shapes[0][0] + shapes[1][0] != inner[0]:
                 continue
             order, sure = read_order([part.key for part in parts], tensor.key, _turn_beside(state, parts))
-            if order is None or len(rivals) != 1:
+            if order is None:
                 continue
-            names = [(one, other)[i] for i in order]
-            rows = tuple(tuple(sized[name][i].key for name in names) for i in range(count))
-            said = (f"rows are {names[0]} and {names[1]} joined, in the order that the name spells",)
-            flat = [key for row in rows for key in row]
-            match = Match(
-                new=tensor.key,
-                old=rows,
-                confidence="auto" if sure else "suggest",
-                op="stack(cat0)",
-                dim=0,
-                evidence=said,
+            said = ("rows are two lists joined in the order that the name spells",)
+            sources = tuple(
+                tuple(tuple(pair[i] for i in order) for pair in zip(row, twin, strict=True))
+                for row, twin in zip(left, right, strict=True)
             )
-            if sure:
-                state.accept_composite(match, flat)
-            elif all(found.new != tensor.key for found in suggested):
-                suggested.append(match)
+            _say(state, path, tensor.key, sources, "stack(cat0)", sure, said, suggested)
             break
+
+
+def _say(
+    state: State,
+    path: str,
+    new: str,
+    sources: Sequence[Source],
+    op: str,
+    sure: bool,
+    said: tuple[str, ...],
+    suggested: dict[str, Match],
+    dim: int = 0,
+) -> bool:
+    """Claim one source for each member of a new family, with certainty only where the members' modules correspond."""
+    keys = state.new_families[new].keys
+    sure = sure and all(
+        state.corresponds(part, key, path) for key, source in zip(keys, sources, strict=True) for part in _flat(source)
+    )
+    for key, source in zip(keys, sources, strict=True):
+        match = Match(new=key, old=source, confidence="auto" if sure else "suggest", op=op, dim=dim, evidence=said)
+        if sure:
+            state.accept_composite(match, _flat(source))
+        else:
+            suggested.setdefault(key, match)
+    return sure
 
 
 def _turn_beside(state: State, parts: Sequence[TensorInfo]) -> dict[int, tuple[int, ...]]:
@@ -219,12 +260,14 @@ def _fitting(group: Sequence[TensorInfo], whole: TensorInfo) -> Iterator[tuple[l
                 yield list(parts), axis
 
 
-def _joined(state: State, path: str, target: str, suggested: list[Match]) -> None:
+def _joined(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """Several old tensors that became one."""
-    before, after = _open_below(state, path, target)
+    before, after = _still(state, before, after)
     for whole in after:
         readings = []
-        for group in _groups([t for t in before if t.key not in state.taken]):
+        places = state.new_families[whole.key].places
+        fitting = [t for t in before if t.key not in state.taken and state.old_families[t.key].places == places]
+        for group in _groups(fitting):
             for parts, axis in _fitting(group, whole):
                 order, sure = read_order([p.key for p in parts], whole.key, _turn_beside(state, parts))
                 if order is not None:
@@ -234,23 +277,21 @@ def _joined(state: State, path: str, target: str, suggested: list[Match]) -> Non
         parts, axis, sure = readings[0]
         if not state.lists_stand(parts[0].key, whole.key, path):
             continue
-        keys = tuple(part.key for part in parts)
+        sources = list(zip(*(state.old_families[part.key].keys for part in parts), strict=True))
         said = ("the parts add up to it and its name spells their order",)
-        match = Match(
-            new=whole.key, old=keys, confidence="auto" if sure else "suggest", op="cat", dim=axis, evidence=said
-        )
-        if sure:
-            state.accept_composite(match, keys)
-        elif all(found.new != whole.key for found in suggested):
-            suggested.append(match)
+        _say(state, path, whole.key, sources, "cat", sure, said, suggested, axis)
 
 
-def _parts(state: State, path: str, target: str, suggested: list[Match]) -> None:
+def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """One old tensor that became several."""
-    before, after = _open_below(state, path, target)
+    before, after = _still(state, before, after)
     for whole in before:
+        if whole.key in state.taken:
+            continue
         readings = []
-        for group in _groups([t for t in after if t.key not in state.composites]):
+        places = state.old_families[whole.key].places
+        fitting = [t for t in after if state.is_open(t.key) and state.new_families[t.key].places == places]
+        for group in _groups(fitting):
             for parts, axis in _fitting(group, whole):
                 order, sure = read_order([p.key for p in parts], whole.key, {})
                 if order is not None:
@@ -260,20 +301,26 @@ def _parts(state: State, path: str, target: str, suggested: list[Match]) -> None
         parts, axis, sure = readings[0]
         if not state.lists_stand(whole.key, parts[0].key, path):
             continue
+        sure = sure and all(
+            state.corresponds(source, key, path)
+            for part in parts
+            for key, source in zip(state.new_families[part.key].keys, state.old_families[whole.key].keys, strict=True)
+        )
         start = 0
         for part in parts:
             said = (f"rows {start} to {start + part.shape[axis]} of it, in the order that its name spells",)
-            match = Match(
-                new=part.key,
-                old=whole.key,
-                confidence="auto" if sure else "suggest",
-                op="slice",
-                dim=axis,
-                start=start,
-                evidence=said,
-            )
+            for key, source in state.members(part.key, whole.key):
+                match = Match(
+                    new=key,
+                    old=source,
+                    confidence="auto" if sure else "suggest",
+                    op="slice",
+                    dim=axis,
+                    start=start,
+                    evidence=said,
+                )
+                if sure:
+                    state.accept_composite(match, [source])
+                else:
+                    suggested.setdefault(key, match)
             start += part.shape[axis]
-            if sure:
-                state.accept_composite(match, [whole.key])
-            elif all(found.new != part.key for found in suggested):
-                suggested.append(match)

@@ -10,7 +10,7 @@ nothing changes. Refuses to accept what only the order of registration supports.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app_loader.matching._names import (
     GENERIC,
@@ -19,52 +19,75 @@ from app_loader.matching._names import (
     numbers,
     own_name,
     own_words,
+    parents,
     pattern,
     plain_leaf,
     subject,
     words,
 )
-from app_loader.matching._state import State, TensorClass
-from app_loader.matching.exchange import Features, Pair, Verdict, judge_exchange, judge_spare_new, judge_spare_old
+from app_loader.matching._state import Features, Scope, State, TensorClass, features
+from app_loader.matching.exchange import Pair, Verdict, judge_exchange, judge_spare_new, judge_spare_old
+
+LARGEST_CLASS = 4096
+"""Largest product of open members of a class that are compared; beyond it nothing is claimed of the class here."""
+
+OpenClass = tuple[list[str], list[str]]
 
 
 def match_in_context(state: State) -> None:
-    """Accept every pair that is certain, until no more are found."""
-    while _sweep(state):
-        pass
+    """Accept every pair that is certain, families first, until no more are found."""
+    for scope in Scope:
+        state.group(scope)
+        while _sweep(state):
+            pass
 
 
 def _sweep(state: State) -> bool:
     modules = state.module_map()
-    old, new = state.features(modules)
+    state.count_residue()
+    old, new = features(state, modules)
     changed = False
-    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
-        for before, after in open_classes(state, path, modules[path]):
-            for pair, verdict in judge_class(state, before, after, old, new, path):
+    for path, classes in open_classes(state, modules):
+        for before, after in classes:
+            still = [key for key in before if key not in state.taken], [key for key in after if state.is_open(key)]
+            for pair, verdict in judge_class(state, *still, old, new, path):
                 if verdict == Verdict.CERTAIN:
-                    state.accept(pair.new, pair.old, *explain(pair, old, new))
+                    said = explain(pair, old, new)
+                    for key, source in state.members(pair.new, pair.old):
+                        state.accept(key, source, *said)
                     changed = True
     return changed
 
 
-def open_classes(state: State, old_path: str, new_path: str) -> list[tuple[list[str], list[str]]]:
-    """Open tensors below two corresponding modules, grouped by class; only classes that are open on both sides."""
-    groups: dict[TensorClass, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    open_old, open_new = set(state.open_old()), set(state.open_new())
-    for key in state.old.below.get(old_path, ()):
-        if key in open_old:
-            groups[state.old.class_of(key)][0].append(key)
-    for key in state.new.below.get(new_path, ()):
-        if key in open_new:
-            groups[state.new.class_of(key)][1].append(key)
-    return [pair for pair in groups.values() if pair[0] and pair[1]]
+def open_classes(state: State, modules: Mapping[str, str]) -> list[tuple[str, list[OpenClass]]]:
+    """Open families below corresponding modules by class, deepest modules first; only what is open on both sides."""
+    below: dict[str, dict[TensorClass, OpenClass]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path, target in modules.items():
+        homes[target].append(path)
+    for key in state.old_families:
+        for path in parents(key) or ("",):
+            if path in modules:
+                below[path][state.old.class_of(key)][0].append(key)
+    for key in state.new_families:
+        for path in parents(key) or ("",):
+            for home in homes.get(path, ()):
+                below[home][state.new.class_of(key)][1].append(key)
+    found = []
+    for path in sorted(below, key=lambda p: (-p.count(".") - bool(p), p)):
+        classes = [pair for pair in below[path].values() if pair[0] and pair[1]]
+        if classes:
+            found.append((path, classes))
+    return found
 
 
 def judge_class(
     state: State, before: Sequence[str], after: Sequence[str], old: Features, new: Features, path: str
 ) -> list[tuple[Pair, Verdict]]:
     """Pair the open members of one class, each with the weakest verdict over the pair itself and all its rivals."""
-    pairs = _propose(before, after, old, new)
+    if len(before) * len(after) > LARGEST_CLASS:
+        return []
+    pairs = _propose(state, before, after, old, new)
     paired = {pair.old for pair in pairs} | {"new " + pair.new for pair in pairs}
     spare_old = [key for key in before if key not in paired]
     spare_new = [key for key in after if "new " + key not in paired]
@@ -96,13 +119,15 @@ def explain(pair: Pair, old: Features, new: Features) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _propose(before: Sequence[str], after: Sequence[str], old: Features, new: Features) -> list[Pair]:
-    """Pair greedily: most shared features first, then nearest in order."""
+def _propose(state: State, before: Sequence[str], after: Sequence[str], old: Features, new: Features) -> list[Pair]:
+    """Pair families of equal places greedily: most shared features first, then nearest in order."""
     scale_old, scale_new = max(len(before) - 1, 1), max(len(after) - 1, 1)
     scored = []
     for i, one in enumerate(before):
         features = old[one]
         for j, other in enumerate(after):
+            if not state.same_places(one, other):
+                continue
             likeness = 2 * len(features & new[other]) - len(features ^ new[other])
             scored.append((likeness, -abs(i / scale_old - j / scale_new), -i, -j))
     scored.sort(reverse=True)
@@ -123,7 +148,9 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     """Judge a pair by itself: one tensor may have gone and another of its shape come."""
     if _contested(state, pair.old, path) or _contested(state, pair.new, state.corresponding(path)):
         return Verdict.UNDECIDED
-    if numbers(pair.old) and numbers(pair.new) and state.old.count_alike(pair.old) != state.new.count_alike(pair.new):
+    if not state.members_correspond(pair.new, pair.old, path):
+        return Verdict.UNDECIDED
+    if numbers(pair.old) and numbers(pair.new) and not state.equally_many(pair.old, pair.new):
         inside = state.deepest_element(pair.old)
         if not (path == inside or path.startswith(inside + ".")):
             return Verdict.UNDECIDED  # a list changed its length: which of its elements this is remains open
@@ -138,12 +165,15 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     same_type = not known_types or before.module_type == after.module_type
     if not same_type:
         akin = bool(words(before.module_type) & words(after.module_type))
-        beside = bool(path) and path == pair.old.rpartition(".")[0]  # its module's matrix is matched already
-        if len(after.shape) < 2 and not akin and not beside and plain_leaf(pair.old) and plain_leaf(pair.new):
+        # Its module's matrix is matched already.
+        beside = bool(path) and path == pair.old.rpartition(".")[0] and state.old.has_matrix(pair.old)
+        vectors = len(after.shape) < 2 and plain_leaf(pair.old) and plain_leaf(pair.new)
+        if vectors and not akin and not beside and not _of_statistics(state, pair):
             return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
         if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
             return Verdict.UNDECIDED  # its shape does not show whether it was transposed
-        same_type = (akin or beside) and same_unit
+        same_type = ((akin or beside) and same_unit) or (vectors and _of_statistics(state, pair))
+        same_unit = same_unit or (vectors and _of_statistics(state, pair))
     if _renumbered(state, pair):
         return Verdict.UNDECIDED
     about, wanted = subject(own_name(pair.old)), subject(own_name(pair.new))
@@ -157,9 +187,30 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     bracket = bracketed(state, pair)
     if same_type and same_unit and path and bracket and tail_old == tail_new:
         return Verdict.CERTAIN
-    if same_type and same_unit:
-        return Verdict.ORDER_ONLY
-    return Verdict.ORDER_ONLY if bracket or shared else Verdict.UNDECIDED
+    if len(state.old_families[pair.old].keys) > 1 and state.is_sole(pair.new, pair.old, path):
+        closed = state.is_closed(pair.new, pair.old, path)
+        if same_type and same_unit and (bracket + closed) >= (1 if path else 2):
+            return Verdict.CERTAIN
+        if len(after.shape) >= 2 and closed and path:
+            return Verdict.CERTAIN  # its shape cannot be turned and nothing else came or went in any of the modules
+    if same_type and path == state.deepest_element(pair.old) and state.learned(pair.old, pair.new):
+        return Verdict.CERTAIN
+    if state.contradicts_learned(pair.old, pair.new):
+        return Verdict.UNDECIDED
+    ahead = bracket and same_type and state.is_sole(pair.new, pair.old, path)
+    return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
+
+
+def _of_statistics(state: State, pair: Pair) -> bool:
+    """Whether both modules keep running statistics and this is one of them or the shift after it.
+
+    A statistic is what it is in any module that has one; a scale may be read as `abs(x)` or `1 + x`.
+    """
+    leaf = pair.new.rpartition(".")[2]
+    kept = all(
+        ".running_mean" in side.unit_keys_of(key) for side, key in ((state.old, pair.old), (state.new, pair.new))
+    )
+    return kept and leaf != "weight" and leaf == pair.old.rpartition(".")[2]
 
 
 def _below(key: str, path: str) -> str:
@@ -187,11 +238,7 @@ def _contested(state: State, key: str, path: str) -> bool:
 def _may_be_turned(state: State, shape: tuple[int, ...], key: str) -> bool:
     turned = (shape[1], shape[0], *shape[2:])
     before = state.old.by_key.get(key)
-    return (
-        turned == shape
-        or any(t.shape == turned for t in state.old.tensors)
-        or (before is not None and before.shape == turned)
-    )
+    return turned == shape or turned in state.old.shapes or (before is not None and before.shape == turned)
 
 
 def bracketed(state: State, pair: Pair) -> bool:

@@ -10,16 +10,19 @@ transposed), or when same-shaped neighbours were renamed across it.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
-from app_loader.matching._names import numbers, parents, pattern, prefix_through, with_number
+from app_loader.matching._names import numbers, parents, prefix_through, with_number
 from app_loader.matching._state import Side, State
+
+Siblings = tuple[Mapping[tuple[object, ...], set[int]], Mapping[tuple[object, ...], set[int]]]
 
 
 def match_exact(state: State) -> None:
     """Accept every equal key with equal shape that no guard refuses; the refused are marked as contested."""
     orientation = _orientation(state)
     crossed = _crossed(state)
-    siblings: dict[tuple[object, ...], bool] = {}
+    siblings = _read_siblings(state.old), _read_siblings(state.new)
     for tensor in state.new.tensors:
         key = tensor.key
         before = state.old.by_key.get(key)
@@ -72,7 +75,7 @@ def _orientation(state: State) -> dict[tuple[str, str], bool]:
     return kept
 
 
-def _first_moved(state: State, key: str, known: dict[tuple[object, ...], bool]) -> int | None:
+def _first_moved(state: State, key: str, known: Siblings) -> int | None:
     """Position of the first number of a key whose siblings changed."""
     for position in range(len(numbers(key))):
         if not _siblings_stand(state, key, position, known):
@@ -91,25 +94,23 @@ def _first_resized_list(state: State, key: str) -> str | None:
     return None
 
 
-def _siblings_stand(state: State, key: str, position: int, known: dict[tuple[object, ...], bool]) -> bool:
+def _siblings_stand(state: State, key: str, position: int, known: Siblings) -> bool:
     """Whether the keys like `key` but for one number are the same on both sides, among modules of its shapes."""
-    old_class = (state.old.class_of(key), state.old.unit_of[key])
-    new_class = (state.new.class_of(key), state.new.unit_of[key])
-    cell = (with_number(key, position, "#"), position, old_class, new_class)
-    if cell not in known:
-        known[cell] = _alike(state.old, key, position, old_class) == _alike(state.new, key, position, new_class)
-    return known[cell]
+    like = with_number(key, position, "#"), position
+    before, after = (
+        numbers_of.get((*like, side.class_of(key), side.unit_of[key]))
+        for side, numbers_of in zip((state.old, state.new), known, strict=True)
+    )
+    return before == after
 
 
-def _alike(side: Side, key: str, position: int, wanted: object) -> set[int]:
-    want = numbers(key)
-    found = set()
-    for other in side.by_pattern.get(pattern(key), ()):
-        if (side.class_of(other), side.unit_of[other]) != wanted:
-            continue
-        have = numbers(other)
-        if have[:position] == want[:position] and have[position + 1 :] == want[position + 1 :]:
-            found.add(have[position])
+def _read_siblings(side: Side) -> dict[tuple[object, ...], set[int]]:
+    """For every key with one number left out, and every class and unit: the numbers that stand there."""
+    found: dict[tuple[object, ...], set[int]] = defaultdict(set)
+    for tensor in side.tensors:
+        cell = side.class_of(tensor.key), side.unit_of[tensor.key]
+        for position, number in enumerate(numbers(tensor.key)):
+            found[with_number(tensor.key, position, "#"), position, *cell].add(number)
     return found
 
 
@@ -126,10 +127,8 @@ def _crossed(state: State) -> set[str]:
         gone, come = set(before) - set(after), set(after) - set(before)
         if not gone or not come:
             continue
-        for key in set(before) & set(after):
-            if len(before) == len(after) and before.index(key) == after.index(key):
-                continue
-            if len(before) != len(after):
-                continue
-            found.add(key)
+        if len(before) != len(after):
+            continue
+        rank = {key: at for at, key in enumerate(after)}
+        found.update(key for at, key in enumerate(before) if rank.get(key, at) != at)
     return found

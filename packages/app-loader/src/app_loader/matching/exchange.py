@@ -9,14 +9,11 @@ numbers must run the same way and lists must be equally long. Order of registrat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 from app_loader.matching._names import GENERIC, numbers, pattern
-from app_loader.matching._state import State
-
-Features = Mapping[str, frozenset[str]]
+from app_loader.matching._state import Features, State
 
 
 class Verdict(IntEnum):
@@ -79,10 +76,6 @@ def _spare(mine: frozenset[str], theirs: frozenset[str], partner: frozenset[str]
 
 def _lists_equal(state: State, one: Pair, other: Pair) -> bool:
     """Whether both sides have equally many tensors of this class and pattern, so that counting along them is sound."""
-    count_old = sum(
-        state.old.class_of(k) == state.old.class_of(one.old) for k in state.old.by_pattern[pattern(one.old)]
-    )
-    count_new = sum(
-        state.new.class_of(k) == state.new.class_of(one.new) for k in state.new.by_pattern[pattern(one.new)]
-    )
+    count_old = state.old.count_class_by[pattern(one.old), *state.old.class_of(one.old)]
+    count_new = state.new.count_class_by[pattern(one.new), *state.new.class_of(one.new)]
     return count_old == count_new

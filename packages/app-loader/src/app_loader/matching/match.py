@@ -41,6 +41,7 @@ def match_tensors(
     match_exact(state)
     match_in_context(state)
     suggested = match_composites(state)
+    match_in_context(state)  # what was made of several no longer stands beside the rest
     found = {match.new: match for match in suggest_rest(state)}
     found.update({match.new: match for match in suggested if found[match.new].confidence == "abstain"})
     found.update(state.composites)

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
-from app_loader.matching._state import State
+from app_loader.matching._state import Scope, State, features
 from app_loader.matching.context import judge_class, open_classes
-from app_loader.matching.exchange import Pair, Verdict
+from app_loader.matching.exchange import Verdict
 from app_loader.matching.signature import Match
 
 
 def suggest_rest(state: State) -> list[Match]:
     """Suggest or abstain for every open new tensor."""
     modules = state.module_map()
-    old, new = state.features(modules)
-    best: dict[str, tuple[Verdict, Pair]] = {}
-    for path in sorted(modules, key=lambda p: (-p.count(".") - bool(p), p)):
-        for before, after in open_classes(state, path, modules[path]):
-            for pair, verdict in judge_class(state, before, after, old, new, path):
-                if pair.new not in best and verdict >= Verdict.ORDER_ONLY:
-                    best[pair.new] = (verdict, pair)
-    taken: dict[str, int] = defaultdict(int)
-    for _, pair in best.values():
-        taken[pair.old] += 1
+    old, new = features(state, modules)
+    best: dict[str, str] = {}
+    for scope in Scope:
+        state.group(scope)
+        for path, classes in open_classes(state, modules):
+            for before, after in classes:
+                for pair, verdict in judge_class(state, before, after, old, new, path):
+                    if verdict >= Verdict.ORDER_ONLY:
+                        for key, source in state.members(pair.new, pair.old):
+                            best.setdefault(key, source)
+    taken = Counter(best.values())
     by_class: dict[object, list[str]] = defaultdict(list)
     for key in state.open_old():
         by_class[state.old.class_of(key)].append(key)
@@ -30,11 +31,11 @@ def suggest_rest(state: State) -> list[Match]:
     for key in state.open_new():
         candidates = tuple(by_class.get(state.new.class_of(key), ())[:8])
         said = state.evidence.get(key, ())
-        if key in best and taken[best[key][1].old] == 1:
+        if key in best and taken[best[key]] == 1:
             found.append(
                 Match(
                     new=key,
-                    old=best[key][1].old,
+                    old=best[key],
                     confidence="suggest",
                     evidence=(*said, "order of registration agrees, but nothing else tells it from its rivals"),
                     candidates=candidates,
