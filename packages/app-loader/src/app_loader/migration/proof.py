@@ -12,12 +12,12 @@ from typing import Any
 from mpt_format import Archive
 from policy_interface import GameRules, Policy
 
-from app_loader.migration import rounds as shown
+from app_loader.migration.rounds import BATCH as BATCH  # released under these names: kept
+from app_loader.migration.rounds import SEEDS, Rounds
+from app_loader.migration.rounds import STEPS as STEPS
 from app_loader.revisions.projected import project
 from app_loader.revisions.route import Route
 from app_loader.witness import OutputDifference, replay_witness
-
-SEEDS, STEPS, BATCH = shown.SEEDS, shown.STEPS, shown.BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def prove(archive: Archive, old: Policy | None, new: Policy, route: Route) -> Pr
     if old is None:
         missing.append("the code it was trained with is not at hand, so nothing fresh could be compared")
         return Proof(on_witness=on_witness, on_fresh=(), missing=tuple(missing))
-    rounds = shown.Rounds(old, seen, None if witness is None else witness.spec)
+    rounds = Rounds(old, seen, None if witness is None else witness.spec)
     on_fresh = rounds.compare()
     return Proof(
         on_witness=on_witness, on_fresh=on_fresh, longest_run=rounds.longest_run, missing=(*missing, *rounds.missing)

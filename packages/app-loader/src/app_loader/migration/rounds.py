@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SEEDS = (1, 2, 3)
-STEPS, BATCH = 6, 16
+STEPS = 6
+BATCH = 16
 LONG_STEPS, LONG_BATCH = 96, 2
 LONG_SEED = 4
 LONG_BYTES = 16 << 30

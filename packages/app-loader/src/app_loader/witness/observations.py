@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from policy_interface.policy import Observation
     from torch import Generator, Tensor
 
+STEPS = 4
+BATCH = 4
+"""How many different observations are drawn when nobody says how many."""
 FAR = 8.0
 """How many of its scales an unbounded number is pushed out."""
 
 
 def draw_observations(
-    rules: GameRules, *, seed: int, steps: int = 4, batch: int = 4, extreme_steps: int = 0
+    rules: GameRules, *, seed: int, steps: int = STEPS, batch: int = BATCH, extreme_steps: int = 0
 ) -> Observation:
     """Draw observations with leading axes [step, batch] from the rules alone.
 

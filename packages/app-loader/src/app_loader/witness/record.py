@@ -21,16 +21,14 @@ import torch
 from policy_interface import Capability, Policy, flatten_state
 from policy_interface.testing import sample_actions
 
-from app_loader.witness.observations import draw_observations
+from app_loader.witness.observations import BATCH, STEPS, draw_observations
 
 if TYPE_CHECKING:
     from policy_interface.policy import Observation
     from torch import Tensor
 
-STEPS, BATCH = 4, 4
-"""For a policy without memory: that many different observations."""
 MEMORY_STEPS, MEMORY_BATCH = 12, 2
-"""For a policy with memory, which needs time to show what it keeps."""
+"""For a policy with memory, which needs time to show what it keeps; one without is shown `STEPS` x `BATCH`."""
 EXTREME_STEPS = 1
 SEED = 0
 GIVEN = "given.action"
