@@ -47,7 +47,7 @@ def _sweep(state: State) -> bool:
     state.count_residue()
     old, new = features(state, modules)
     changed = False
-    for path, classes in open_classes(state, modules):
+    for path, classes in classes_by_module(state, modules):
         for before, after in classes:
             still = [key for key in before if key not in state.taken], [key for key in after if state.is_open(key)]
             for pair, verdict in judge_class(state, *still, old, new, path):
@@ -59,7 +59,12 @@ def _sweep(state: State) -> bool:
     return changed
 
 
-def open_classes(state: State, modules: Mapping[str, str]) -> list[tuple[str, list[OpenClass]]]:
+def open_classes(state: State, old_path: str, new_path: str) -> list[OpenClass]:
+    """Open families below two corresponding modules, by class."""
+    return [pair for _, classes in classes_by_module(state, {old_path: new_path}) for pair in classes]
+
+
+def classes_by_module(state: State, modules: Mapping[str, str]) -> list[tuple[str, list[OpenClass]]]:
     """Open families below corresponding modules by class, deepest modules first; only what is open on both sides."""
     below: dict[str, dict[TensorClass, OpenClass]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
     homes: dict[str, list[str]] = defaultdict(list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from app_loader.matching._state import Scope, State, features
-from app_loader.matching.context import judge_class, open_classes
+from app_loader.matching.context import classes_by_module, judge_class
 from app_loader.matching.exchange import Verdict
 from app_loader.matching.signature import Match
 
@@ -17,7 +17,7 @@ def suggest_rest(state: State) -> list[Match]:
     best: dict[str, str] = {}
     for scope in Scope:
         state.group(scope)
-        for path, classes in open_classes(state, modules):
+        for path, classes in classes_by_module(state, modules):
             for before, after in classes:
                 for pair, verdict in judge_class(state, before, after, old, new, path):
                     if verdict >= Verdict.ORDER_ONLY:
