@@ -56,6 +56,18 @@ def test_an_equal_key_in_a_longer_list_is_not_taken_for_the_same_tensor(zoo: Any
     assert confidence["layers.1.weight"] == "abstain"
 
 
+def test_what_revisions_make_of_each_tensor_is_told_in_place_of_guesses(zoo: Any) -> None:
+    found = diagnose(zoo.save("0.1.0"), code="0.3.0", store=zoo.store)
+    assert found.would_load
+    told = {finding.subject: finding for finding in found.of_stage("keys")}
+    assert {finding.severity for finding in told.values()} == {"note"}
+    assert "inp.net.weight" in told["inp.weight"].message
+    assert not subjects(found.of_stage("keys")) & {tensor.key for tensor in found.old} - {t.key for t in found.new}
+    sources = {match.new: match.old for match in found.matches}
+    assert sources["inp.weight"] == "inp.net.weight"
+    assert sources["layers.1.weight"] == "layers.0.weight"
+
+
 def test_followed_revisions_are_told_and_the_verdict_is_that_it_loads(zoo: Any) -> None:
     path = zoo.save("0.1.0")
     found = diagnose(path, code="0.3.0", store=zoo.store)

@@ -19,6 +19,7 @@ from policy_interface.errors import PolicyInterfaceError
 
 from app_loader.build import build_on_meta
 from app_loader.code import Code
+from app_loader.diagnosis.carried import Sources, carried_match, judge_carried
 from app_loader.diagnosis.config_stage import assumed_document, judge_config
 from app_loader.diagnosis.explain import Sizes
 from app_loader.diagnosis.finding import STAGES, Finding
@@ -28,6 +29,7 @@ from app_loader.diagnosis.report import Diagnosis
 from app_loader.diagnosis.rules_stage import judge_rules
 from app_loader.errors import BuildError, LoaderError, MigrationError, UnknownKindError, WitnessError
 from app_loader.matching import Match, TensorInfo, match_tensors
+from app_loader.revisions import follow
 from app_loader.revisions.history import read_known_history
 from app_loader.revisions.route import find_route
 from app_loader.revisions.signatures import module_signature, read_archive_signature
@@ -111,6 +113,7 @@ class _Work:
         self.skipped: list[tuple[str, str]] = []
         self.new: list[TensorInfo] = []
         self.matches: list[Match] = []
+        self.sources: Sources = {}
         self.old, self.tied = read_archive_signature(archive)
 
     def run(self) -> Diagnosis:
@@ -135,7 +138,9 @@ class _Work:
         self.findings += judge_libraries(archive.manifest.environment)
         would_load, refusal, revisions = self._verdict(chosen)
         if would_load and revisions:
-            self.findings = [_followed(finding) for finding in self.findings]
+            self.findings = [_followed(finding) for finding in self.findings if finding.stage != "keys"]
+            self.findings += judge_carried(self.old, self.new, self.sources)
+            self.matches = [carried_match(match, self.sources) for match in self.matches]
         record = archive.manifest.code
         return Diagnosis(
             archive=str(archive.path),
@@ -299,6 +304,8 @@ class _Work:
             self.skipped.append(("behaviour", "it does not load"))
             return False, str(error), ()
         revisions = loaded.origin.revisions
+        if loaded.route is not None:
+            self.sources = follow(self.archive, loaded.route).sources
         if not replay:
             self.skipped.append(("behaviour", f"{weights} bytes of weights would be read; ask with --behaviour"))
         elif self.archive.manifest.witness is None:
@@ -340,7 +347,7 @@ class _Work:
 
 def _followed(finding: Finding) -> Finding:
     """Return a difference that the reviewed revisions carry over: it is told and no longer in the way."""
-    if finding.severity == "note" or finding.stage not in ("config", "keys", "dimensions", "modules"):
+    if finding.severity == "note" or finding.stage not in ("config", "dimensions", "modules"):
         return finding
     return replace(finding, severity="note", next_command="")
 
