@@ -30,11 +30,6 @@ REFUSED = {
         "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
         ("torch.nn.modules.linear.Identity", "forward"),
     ),
-    "a new attribute of a shared module": (
-        "import torch.nn.functional as F\ndef scaled(x): return {n}\nF.toy_scaled = scaled\n"
-        "def answer(): return F.toy_scaled(0)",
-        ("torch.nn.functional", "toy_scaled"),
-    ),
     "a setting of a backend": (
         "import torch\ntorch.backends.toy_level = {n}\ndef answer(): return torch.backends.toy_level",
         ("torch.backends", "toy_level"),
@@ -79,6 +74,16 @@ REFUSED = {
 }
 # what is imported, what is registered, what is asked
 ROUTED = {
+    "a new attribute of a shared module": (
+        "import torch.nn.functional as F",
+        "def scaled(x): return {n}\nF.toy_scaled = scaled",
+        "F.toy_scaled(0)",
+    ),
+    "a new method of a shared class": (
+        "from pathlib import Path",
+        "def toy(self): return {n}\nPath.toy = toy",
+        "Path('.').toy()",
+    ),
     "an item of a shared table": (
         "import copyreg, fractions, pickle",
         "copyreg.dispatch_table[fractions.Fraction] = lambda f: (int, ({n},))",
@@ -267,7 +272,7 @@ toy_shared.Registry.toy = once
 
 @pytest.mark.usefixtures("_shared")
 def test_equal_code_that_computes_with_another_constant_is_a_conflict(versions: AddVersions) -> None:
-    source = "import toy_shared\nfrom toy_zoo.consts import c\ntoy_shared.Registry.toy = lambda self: c"
+    source = "import toy_shared\nfrom toy_zoo.consts import c\ntoy_shared.Registry.register = lambda self: c"
     entries = versions({"toy_zoo/__init__.py": source, "toy_zoo/consts.py": "c = {n}"})
     entries["1"].import_module("toy_zoo")
     with pytest.raises(RegistrationConflictError):
@@ -276,7 +281,7 @@ def test_equal_code_that_computes_with_another_constant_is_a_conflict(versions: 
 
 @pytest.mark.usefixtures("_shared")
 def test_a_refusal_that_old_code_catches_is_raised_all_the_same(versions: AddVersions) -> None:
-    source = "import toy_shared\ntry:\n    toy_shared.Registry.toy = lambda self: {n}\nexcept Exception:\n    pass"
+    source = "import toy_shared\ntry:\n    toy_shared.Registry.register = lambda self: {n}\nexcept Exception:\n    pass"
     entries = versions({"toy_zoo/__init__.py": source})
     entries["1"].import_module("toy_zoo")
     with pytest.raises(RegistrationConflictError):

@@ -240,7 +240,8 @@ class RegistrationConflictError(IsolationError):
             subject,
             f"it registers {name!r} in {table}, where {holder} holds that name; a second registration would change "
             "what the other computes",
-            "one of the two in a process of its own",
+            "one of the two in a process of its own; where the table is a pure library's, give each version its own: "
+            f"mpt zoo add WHEEL --with '{table.partition('.')[0]}==VERSION'",
         )
 
 

@@ -50,6 +50,7 @@ def claim(
     table: str,
     put_back: Callable[[Any], None] | None = None,
     routed: bool = False,
+    new_routed: bool = False,
 ) -> Any:
     """Record that a unit writes `value` under `key` of `owner`, where `current` stands; return what has to stand there.
 
@@ -62,6 +63,7 @@ def claim(
         table: the owner, for people.
         put_back: writes a former value to the place, or removes it for `ABSENT`.
         routed: whether different functions of several units may stand there, each called by its own unit.
+        new_routed: the same, where nothing stood before: no shared code knows the name.
 
     Raises:
         RegistrationConflictError: another unit holds the place with other content.
@@ -80,9 +82,10 @@ def claim(
         holder = held.unit if held is not None else unit_of(current)
         if holder is not None and holder is not unit and not same(held.value if held else current, value):
             before = held.before if held is not None else ABSENT
-            plain = None if routed else before
+            added = new_routed and before is ABSENT
+            plain = None if routed or added else before
             functions = isinstance(value, FunctionType) and isinstance(current, FunctionType) and contest is None
-            if functions and (routed or (isinstance(owner, ModuleType) and rewrap(value, current, before))):
+            if functions and (routed or added or rewrap(value, current, before)):
                 contest = Contested(table, _shown(key), plain)
                 contest.add(holder, current)
                 contest.add(unit, value)

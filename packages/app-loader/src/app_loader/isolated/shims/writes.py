@@ -16,6 +16,8 @@ from app_loader.isolated._reach import Absent, Table, tables_of
 from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._unit import Unit
 
+_CHAINED = frozenset({"__subclasshook__"})
+"""A hook that is asked about one class after another answers for its own version's, and asks the one it found."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -48,19 +50,31 @@ def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
             else:
                 owner[key] = former
 
-    if isinstance(value, _PLAIN) and not unit.importing:
+    if key in _CHAINED or (isinstance(value, _PLAIN) and not unit.importing):
         return value  # a setting made while the program runs, as a seed is: not a registration
     if not _ledger.is_own(unit, owner):
-        routed = kind == "item"
-        return claim(unit, owner, key, value, current=current, table=_label(owner), put_back=put_back, routed=routed)
+        return claim(
+            unit,
+            owner,
+            key,
+            value,
+            current=current,
+            table=_label(owner),
+            put_back=put_back,
+            routed=kind == "item",
+            new_routed=True,
+        )
     return value
 
 
 def registering(unit: Unit, called: Any) -> Any:
     """Return a function that registers: what it changes in the tables that it can reach is asked for.
 
-    A decorator that it returns is followed in the same way.
+    A decorator that it returns is followed in the same way. Once the unit is imported, only a function whose name says
+    that it registers is: `update` and the like belong to ordinary work then.
     """
+    if not unit.importing and "regist" not in getattr(called, "__name__", "").lower():
+        return called
 
     def register(*arguments: Any, **options: Any) -> Any:
         given = (*arguments, *options.values())
@@ -81,7 +95,7 @@ def _watched(unit: Unit, called: Any, arguments: tuple[Any, ...], options: dict[
         result = called(*arguments, **options)
     except Exception:
         others = [(table, key) for table in tables for key in table.before if _holder(table, key) not in (None, unit)]
-        if not others:
+        if not others or not unit.importing:
             raise
         for table, key in others:  # without what other units hold, what would this one put there?
             table.content.pop(key, None)
