@@ -187,6 +187,12 @@ def test_a_list_that_grew_inside_is_not_paired_by_what_is_left_of_it() -> None:
     assert wrong == []
 
 
+def test_what_became_one_part_elsewhere_does_not_become_another_here() -> None:
+    old, new, truth = make_case(random.Random(5245))
+    wrong = [m for m in match_tensors(old, new) if m.confidence == "auto" and truth[m.new] != (m.op, m.old)]
+    assert wrong == []
+
+
 def test_statistics_are_matched_across_kinds_of_normalisation_and_scales_are_not() -> None:
     leaves = ("weight", "bias", "running_mean", "running_var")
     old = signature(("a.conv.weight", (8, 4), "Conv"), *((f"a.norm.{leaf}", (8,), "InplaceAbn") for leaf in leaves))

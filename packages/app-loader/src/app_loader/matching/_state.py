@@ -119,6 +119,10 @@ class Side:
         """Names of the tensors of the module that owns a tensor."""
         return self._leaves[key.rpartition(".")[0]]
 
+    def part_of(self, key: str) -> object:
+        """What tensors share that play one part in list elements of one make: template, class, names beside them."""
+        return template(key), self.class_of(key), self.element_names(key)
+
     def class_of(self, key: str) -> TensorClass:
         """Shape and kind: only tensors of one class can be copies of each other."""
         tensor = self.by_key[key]
@@ -158,6 +162,7 @@ class State:
         self.new_families: dict[str, Family] = {}
         self._modules: dict[str, str] = {}
         self._residue: list[dict[str, Counter[TensorClass]]] = [{}, {}]
+        self._parts: tuple[dict[object, set[str]], dict[object, set[str]]] = defaultdict(set), defaultdict(set)
         self._rules: tuple[dict[str, set[str]], dict[str, set[str]]] = defaultdict(set), defaultdict(set)
 
     def accept(self, new: str, old: str, *evidence: str) -> None:
@@ -167,6 +172,8 @@ class State:
         self.evidence[new] = evidence
         self._rules[0][template(old)].add(template(new))
         self._rules[1][template(new)].add(template(old))
+        self._parts[0][self.old.part_of(old)].add(template(new))
+        self._parts[1][self.new.part_of(new)].add(template(old))
 
     def accept_composite(self, match: Match, sources: Iterable[str]) -> None:
         """Record a certain match that is made of other than one equal tensor."""
@@ -198,10 +205,11 @@ class State:
         return self._rules[0].get(forms[0]) == {forms[1]} and self._rules[1].get(forms[1]) == {forms[0]}
 
     def contradicts_learned(self, old: str, new: str) -> bool:
-        """Whether keys that differ from these in list numbers only were matched to something else."""
-        forms = template(old), template(new)
-        known = self._rules[0].get(forms[0], set()) | {forms[1]}, self._rules[1].get(forms[1], set()) | {forms[0]}
-        return any(len(targets) > 1 for targets in known)
+        """Whether a tensor that differs from either in list numbers only, of its class, was matched to another part."""
+        one, other = template(old), template(new)
+        taken = self._parts[0].get(self.old.part_of(old), {other})
+        given = self._parts[1].get(self.new.part_of(new), {one})
+        return taken != {other} or given != {one}
 
     def is_open(self, new: str) -> bool:
         """Whether nothing certain gives a new tensor yet."""

@@ -155,6 +155,8 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
         return Verdict.UNDECIDED
     if not state.members_correspond(pair.new, pair.old, path):
         return Verdict.UNDECIDED
+    if state.contradicts_learned(pair.old, pair.new):
+        return Verdict.UNDECIDED
     if numbers(pair.old) and numbers(pair.new) and not state.equally_many(pair.old, pair.new):
         inside = state.deepest_element(pair.old)
         if not (path == inside or path.startswith(inside + ".")):
@@ -200,8 +202,6 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
             return Verdict.CERTAIN  # its shape cannot be turned and nothing else came or went in any of the modules
     if same_type and path == state.deepest_element(pair.old) and state.learned(pair.old, pair.new):
         return Verdict.CERTAIN
-    if state.contradicts_learned(pair.old, pair.new):
-        return Verdict.UNDECIDED
     ahead = bracket and same_type and state.is_sole(pair.new, pair.old, path)
     return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
 
