@@ -35,6 +35,8 @@ _CALLED = re.compile(
     re.MULTILINE,
 )
 _SETATTR = re.compile(rb"\bsetattr\([ \t]*(?!self\b)")
+_IMPORTS = re.compile(rb"^[ \t]*(?:from[^\n]*import[ \t]*\([^)]*|(?:from|import)\b[^\n]*)", re.MULTILINE)
+_NAME = re.compile(rb"\w+")
 
 
 def may_write(source: bytes) -> bool:
@@ -42,10 +44,9 @@ def may_write(source: bytes) -> bool:
     if _SETATTR.search(source):
         return True
     roots = {match[1] for pattern in (_ASSIGNED, _CALLED) for match in pattern.finditer(source)}
-    return any(re.search(_IMPORTED % re.escape(root), source, re.MULTILINE) for root in roots)
-
-
-_IMPORTED = rb"^[ \t]*(?:from[^\n]*import[ \t]*\([^)]*|(?:from|import)\b[^\n]*)\b%s\b"
+    if not roots:
+        return False
+    return not roots.isdisjoint(name for line in _IMPORTS.findall(source) for name in _NAME.findall(line))
 
 
 class Writes(ast.NodeTransformer):
