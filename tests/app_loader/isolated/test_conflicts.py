@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import pytest
@@ -161,6 +161,8 @@ class Registry:
             self.made[name] = function
             return function
         return remember
+    def size(self):
+        return len(self.made)
 
 registry = Registry()
 once = {}
@@ -245,6 +247,40 @@ def test_each_version_wraps_a_shared_function_for_itself_alone(versions: AddVers
         unload(entry.unit)
     assert shared.scaled.__qualname__ == "scaled"
     assert not hasattr(shared.scaled, "_mpt_contested")
+
+
+@pytest.mark.usefixtures("_shared")
+def test_each_version_wraps_a_method_of_a_shared_class_for_itself_alone(versions: AddVersions) -> None:
+    source = """
+import toy_shared
+def wrap(f):
+    def size(self): return f(self) + {n}
+    return size
+toy_shared.Registry.size = wrap(toy_shared.Registry.size)
+def answer(): return toy_shared.registry.size()
+"""
+    entries = versions({"toy_zoo/__init__.py": source})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    assert importlib.import_module("toy_shared").registry.size() == 0
+
+
+def test_hooks_that_ask_the_one_they_found_stand_side_by_side(
+    versions: AddVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+from collections.abc import MutableMapping
+class Own: pass
+found = MutableMapping.__subclasshook__
+@classmethod
+def hook(cls, kind): return True if kind is Own else found(kind)
+MutableMapping.__subclasshook__ = hook
+def answer(): return {n} if issubclass(Own, MutableMapping) else 0
+"""
+    monkeypatch.setattr(MutableMapping, "__subclasshook__", MutableMapping.__subclasshook__)
+    entries = versions({"toy_zoo/__init__.py": source})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("_shared")
