@@ -18,6 +18,7 @@ from mpt_format.cli.verbs import BUILT_IN, joined_verbs, load_verb
 from tests.goldens.make_format_1 import everything, minimal
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "format_1" / "everything.mpt"
+MUSEUM = Path(__file__).parents[2] / "museum"
 
 
 def run(*arguments: str | Path) -> Result:
@@ -42,6 +43,14 @@ def test_inspect_gives_the_manifest_as_json() -> None:
 def test_inspect_prints_config_and_rules() -> None:
     assert "# kept as written" in run("inspect", "--config", GOLDEN).output
     assert json.loads(run("inspect", "--rules", GOLDEN).output)["actions"] == ["noop", "move"]
+
+
+def test_inspect_tells_of_the_training_and_prints_all_of_it() -> None:
+    path = MUSEUM / "0.2.0" / "token_recurrent.mpt"
+    told = next(line for line in run("inspect", path).output.splitlines() if line.startswith("training"))
+    assert "task remembered-heart, seed 0, steps 600" in told
+    assert json.loads(run("inspect", "--training", path).output)["task"] == "remembered-heart"
+    assert json.loads(run("inspect", "--training", GOLDEN).output) == {"returns": [1.5, 2.5]}
 
 
 @pytest.mark.parametrize("level", ["--structure", "--quick", "--full"])

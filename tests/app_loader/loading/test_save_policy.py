@@ -58,7 +58,7 @@ def test_a_policy_of_no_distribution_is_refused_with_the_way_out(tmp_path, polic
     policy.architecture = Homeless()
     with pytest.raises(BuildError) as caught:
         save_policy(policy, tmp_path / "run.mpt", witness=False)
-    assert "mpt new-zoo" in caught.value.cause
+    assert "mpt new-zoo" in caught.value.next_command
 
 
 def test_extra_state_that_is_no_json_is_named_by_its_path(policy, tmp_path):

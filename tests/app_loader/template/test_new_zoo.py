@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,19 @@ def test_its_wheel_loads_from_a_store_like_any_other(wheel: Path, tmp_path: Path
         assert torch.equal(expected, found)
 
 
+def test_the_program_of_its_readme_makes_a_checkpoint_that_its_wheel_loads(
+    zoo: Path, wheel: Path, tmp_path: Path
+) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", (zoo / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    with zipfile.ZipFile(wheel) as archive:  # what installing a pure wheel does
+        archive.extractall(tmp_path / "installed")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    store = Store(tmp_path / "store")
+    store.add([wheel])
+    assert load_policy(tmp_path / "run.mpt", store=store).origin.distribution == "space-zoo"
+
+
 def test_nothing_is_written_over(zoo: Path) -> None:
     before = sorted(zoo.rglob("*"))
     with pytest.raises(FolderTakenError) as caught:
@@ -125,7 +140,8 @@ def test_a_new_zoo_gets_the_contract_from_the_index_that_is_named(tmp_path: Path
         write_zoo(parse_zoo_name("my-zoo"), folder, parse_index(index))
         table = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["uv"]
         assert table["index"] == [{"name": "releases", **described, "explicit": True}]
-        assert table["sources"] == {"policy-interface": {"index": "releases"}}
+        ours = ("policy-interface", "app-loader", "mpt-format")
+        assert table["sources"] == {name: {"index": "releases"} for name in ours}
     found = find_index(Settings(wheelhouses=(tmp_path / "wheels",)))
     assert found == parse_index(str(tmp_path / "wheels"))
     assert find_index(Settings()) is None

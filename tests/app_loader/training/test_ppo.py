@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import pytest
 import torch
+from app_loader.environments.errors import UnfitEnvironmentError
 from app_loader.environments.gymnasium import rules_from_env
 from app_loader.training import PpoSettings, TrainingProgress, UntrainablePolicyError, train_ppo
 from policy_interface import Policy, TrainingSpec
@@ -32,6 +33,15 @@ def test_it_learns_to_act_on_what_is_seen_and_on_what_was_seen(env: type[gymnasi
     assert result.target_reached
     assert result.mean_return == best
     assert result.steps < 12_000
+
+
+def test_an_environment_of_another_game_is_refused_before_a_step() -> None:
+    policy = _policy(CopyEnv())
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    with pytest.raises(UnfitEnvironmentError) as caught:
+        train_ppo(policy, "Acrobot-v1", total_steps=64, seed=0, settings=SETTINGS)
+    assert caught.value.environment == "Acrobot-v1"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in policy.state_dict().items())
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

@@ -101,7 +101,8 @@ def find_code(cls: type[PolicyArchitecture]) -> Code:
             str(origin),
             stage="save",
             cause="no installed distribution owns this class, so nobody could load the checkpoint later; "
-            "put it into a package (mpt new-zoo NAME makes one) and install that",
+            "put it into a package and install that",
+            next_command="mpt new-zoo NAME   # makes such a package",
         )
     code: Code
     if origin.digest is not None:
@@ -115,6 +116,7 @@ def find_code(cls: type[PolicyArchitecture]) -> Code:
             cause=f"{code.distribution} {code.version} does not declare the kind {cls.kind!r}; add to its "
             f'pyproject.toml: [project.entry-points."policy_interface.architectures"] {cls.kind} = '
             f'"{origin.module}:{origin.qualname}"',
+            next_command="uv sync   # installs the package anew, with that line in its pyproject.toml",
         )
     return code
 
@@ -125,7 +127,8 @@ def _entry(origin: Origin) -> Entry:
         raise BuildError(
             str(origin),
             stage="save",
-            cause=f"{unit.folder} is a bare folder; mpt zoo add WHEEL makes an entry that can be pinned",
+            cause=f"{unit.folder} is a bare folder; its code cannot be pinned",
+            next_command="mpt zoo add WHEEL   # makes an entry that can",
         )
     return Entry(unit.folder.parent)
 

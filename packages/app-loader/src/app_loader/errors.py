@@ -337,7 +337,7 @@ class BuildError(LoaderError):
 
     Attributes:
         subject: the kind, distribution and version.
-        stage: ``import``, ``config`` or ``make_policy``.
+        stage: ``import``, ``config``, ``make_policy`` or ``save``.
         cause: type and text of what was raised.
         problems: every config problem with its path, where the stage is about a config.
         archive: the archive's path; empty where none is involved.
@@ -358,8 +358,11 @@ class BuildError(LoaderError):
         self.archive = archive
         self.stage = stage
         self.cause = cause
-        told = f"mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
-        self.next_command = next_command or told
+        self.next_command = next_command or (
+            "policy_interface.check_policy(policy, rules)   # in Python: tells every broken promise of the contract"
+            if stage == "save"  # there is no archive yet
+            else f"mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
+        )
         self.problems = tuple(problems)
         super().__init__(f"{subject} cannot be built, at stage {stage}: {cause}\nRun: {self.next_command}")
 

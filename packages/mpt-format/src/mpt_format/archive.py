@@ -160,6 +160,11 @@ class Archive:
         return self._find_object(layout.GAME_RULES)
 
     @cached_property
+    def training(self) -> dict[str, Any] | None:
+        """The document of training.json, or None."""
+        return self._find_object(layout.TRAINING)
+
+    @cached_property
     def extra_state(self) -> dict[str, Any]:
         """State dict key -> JSON, of the modules that have extra state."""
         return self._find_object(layout.EXTRA_STATE) or {}

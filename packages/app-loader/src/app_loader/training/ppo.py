@@ -98,6 +98,7 @@ def train_ppo(
     Raises:
         UntrainablePolicyError: it is in another process, lacks a capability, or has nothing left to train.
         UnsupportedSpaceError: the environment cannot be described by game rules.
+        UnfitEnvironmentError: its observations or actions are not those of the policy.
     """
     settings = settings or PpoSettings()
     parameters = _trainable(policy)

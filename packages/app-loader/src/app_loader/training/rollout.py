@@ -48,6 +48,9 @@ class RolloutCollector:
 
     Attributes:
         episode_returns: of the episodes finished so far, in order.
+
+    Raises:
+        UnfitEnvironmentError: its observations or actions are not those of the policy.
     """
 
     policy: Policy
@@ -67,6 +70,7 @@ class RolloutCollector:
         count = self.settings.environments
         self._envs = SyncVectorEnv([self.make_env] * count, autoreset_mode=AutoresetMode.SAME_STEP)
         self._adapter = GymnasiumAdapter.of(self._envs.envs[0])
+        self._adapter.check_policy_fits(self.policy)
         first, _ = self._envs.reset(seed=[self.seed + i for i in range(count)])
         self._observation = self._adapter.to_observation(first)
         self._state = self.policy.initial_state(count)

@@ -11,8 +11,11 @@ from mpt_format.archive import Archive
 from mpt_format.cli.output import print_facts, print_json, print_table, size_text
 from mpt_format.dtypes import find_size_bytes
 from mpt_format.errors import escape_text
+from mpt_format.format import TRAINING
 from mpt_format.manifest import Manifest
 from mpt_format.opening import open_archive
+
+_SHORT_BYTES = 1 << 16
 
 
 @click.command()
@@ -21,10 +24,12 @@ from mpt_format.opening import open_archive
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @click.option("--config", is_flag=True, help="Print the architecture's YAML text.")
 @click.option("--rules", is_flag=True, help="Print the game rules as JSON.")
-def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool) -> None:
+@click.option("--training", is_flag=True, help="Print the account of the training run as JSON.")
+def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, training: bool) -> None:
     """Show what an archive holds.
 
-    PATH is a file or a URL. Reads the directory and the manifest only, whatever the size of the weights.
+    PATH is a file or a URL. Reads the directory, the manifest and a short account of the training only, whatever the
+    size of the weights.
 
     \b
     Examples:
@@ -39,6 +44,8 @@ def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool) 
             click.echo("\n".join(escape_text(line) for line in archive.architecture_text.splitlines()))
         elif rules:
             print_json(archive.game_rules)
+        elif training:
+            print_json(archive.training)
         else:
             _print_summary(archive)
             if tensors:
@@ -72,7 +79,7 @@ def _print_summary(archive: Archive) -> None:
             ("code", _code(m)),
             ("wheel", m.code.wheel_sha256 if m.code else None),
             ("source", _source(m)),
-            ("requires", ", ".join(f"{name} {value}" for name, value in m.requires.items())),
+            ("requires", _requires(m)),
             ("environment", ", ".join(f"{name} {value}" for name, value in m.environment.items())),
             ("migration", ", ".join(f"{name} {value}" for name, value in m.migration.items())),
             ("parameters", f"{elements:,} in {len(parameters)} tensors"),
@@ -81,7 +88,7 @@ def _print_summary(archive: Archive) -> None:
             ("weights", f"{size_text(size)} of {', '.join(dtypes)}"),
             ("witness", ", ".join(f"{k} {v}" for k, v in m.witness.items() if not isinstance(v, (dict, list)))
                 if m.witness else "none recorded"),
-            ("training", ", ".join(f"{name} {value}" for name, value in (m.training or {}).items())),
+            ("training", _training(archive)),
             ("lineage", ", ".join(f"{name} {value}" for name, value in (m.lineage or {}).items())),
             ("content", f"sha256 {m.content_digest}"),
         ]
@@ -101,11 +108,27 @@ def _code(m: Manifest) -> str | None:
     return f"{m.code.distribution} {m.code.version}" if m.code else None
 
 
+def _requires(m: Manifest) -> str:
+    told: list[str] = []
+    for name, value in m.requires.items():
+        told += map(str, value) if isinstance(value, list) else [f"{name} {value}"]
+    return ", ".join(told)
+
+
 def _source(m: Manifest) -> str | None:
     if m.code is None or (m.code.repository is None and m.code.commit is None):
         return None
     state = {True: ", with uncommitted changes", False: "", None: ""}[m.code.dirty]
     return f"{m.code.repository or 'repository unknown'} @ {m.code.commit or 'commit unknown'}{state}"
+
+
+def _training(archive: Archive) -> str | None:
+    """Return what is plain in the account of the training; one that is long is named instead of read."""
+    member = archive.members.get(TRAINING)
+    if member is not None and member.size_bytes > _SHORT_BYTES:
+        return f"{size_text(member.size_bytes)}; mpt inspect --training prints them"
+    account = {**(archive.manifest.training or {}), **(archive.training or {})}
+    return ", ".join(f"{name} {value}" for name, value in account.items() if not isinstance(value, (dict, list)))
 
 
 def _print_tensors(m: Manifest) -> None:
