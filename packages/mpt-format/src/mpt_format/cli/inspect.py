@@ -25,7 +25,7 @@ _SHORT_BYTES = 1 << 16
 @click.option("--config", is_flag=True, help="Print the architecture's YAML text.")
 @click.option("--rules", is_flag=True, help="Print the game rules as JSON.")
 @click.option("--training", is_flag=True, help="Print the account of the training run as JSON.")
-def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, training: bool) -> None:
+def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, training: bool = False) -> None:
     """Show what an archive holds.
 
     PATH is a file or a URL. Reads the directory, the manifest and a short account of the training only, whatever the
