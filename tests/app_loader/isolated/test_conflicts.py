@@ -24,6 +24,21 @@ REFUSED = {
         "def answer(): return float(Identity()(torch.ones(1)))",
         ("torch.nn.modules.linear.Identity", "forward"),
     ),
+    "a method, behind a condition on its line": (
+        "import torch\nif True: torch.nn.Identity.forward = lambda self, x: x * {n}\n"
+        "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
+        ("torch.nn.modules.linear.Identity", "forward"),
+    ),
+    "a method, behind another statement": (
+        "import torch\npass; torch.nn.Identity.forward = lambda self, x: x * {n}\n"
+        "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
+        ("torch.nn.modules.linear.Identity", "forward"),
+    ),
+    "a method, given two names at once": (
+        "import torch\nforward = torch.nn.Identity.forward = lambda self, x: x * {n}\n"
+        "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
+        ("torch.nn.modules.linear.Identity", "forward"),
+    ),
     "a method, by setattr": (
         "import torch\ndef patch(kind, name, value): setattr(kind, name, value)\n"
         "patch(torch.nn.Identity, 'forward', lambda self, x: x * {n})\n"

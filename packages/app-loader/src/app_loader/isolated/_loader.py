@@ -12,7 +12,6 @@ import marshal
 import os
 import sys
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -92,10 +91,10 @@ class IsolatedLoader(SourceFileLoader):
         hashes = self.unit.hashes
         if not hashes:
             return
-        try:
-            relative = Path(path).relative_to(self.unit.folder).as_posix()
-        except ValueError:
+        folder = f"{self.unit.folder}{os.sep}"
+        if not path.startswith(folder):
             return  # a file that the unit's code wrote elsewhere and loads itself
+        relative = path[len(folder) :].replace(os.sep, "/")
         found = hashlib.sha256(source).hexdigest() if source is not None else None
         expected = hashes.get(relative)
         if found != expected:

@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from app_loader.isolated._walk import Place, Scope
 
 WRITE = "__mpt_write__"
 SETATTR = "__mpt_setattr__"
@@ -26,15 +30,15 @@ _REGISTERING = re.compile(
     r"(?i)(?:un|de)?regist|^_?(?:add|install|patch|override)[_A-Z]|^addLevelName$|^(?:pickle|constructor|update|setdefault)$"
 )
 
-_ASSIGNED = re.compile(
-    rb"^[ \t]*(?!self\b|cls\b)(?:del[ \t]+)?([^\W\d]\w*)(?:\.\w+|\[[^\]\n]*\])+[ \t]*(?:=(?!=)|$)", re.MULTILINE
+_CHAIN = rb"(?!self\b|cls\b)([^\W\d]\w*)((?:\.\w+|\[[^\]\n]*\])*)[ \t]*(\(|=(?!=)|(?=[\r\n]))"
+# Each begins with one plain character, which is looked for much faster than a choice of them.
+_PLACES = (
+    re.compile(rb"\n[ \t]*@?" + _CHAIN),
+    re.compile(rb"\n[ \t]*(?:if|elif|else|try|with|for|while|except|finally)\b[^\n]*:[ \t]*" + _CHAIN),
+    re.compile(rb";[ \t]*" + _CHAIN),
+    re.compile(rb"=[ \t]*([^\W\d]\w*)((?:\.\w+|\[[^\]\n]*\])+)[ \t]*(=)(?!=)"),
 )
-_CALLED = re.compile(
-    rb"^[ \t]*@?(?!self\b|cls\b)(?=[\w.]*(?i:regist|add|install|patch|override|pickle|constructor|update|setdefault))"
-    rb"([^\W\d]\w*)(?:\.\w+)*[ \t]*(?:\(|$)",
-    re.MULTILINE,
-)
-_SETATTR = re.compile(rb"\bsetattr\([ \t]*(?!self\b)")
+_SETATTR = re.compile(rb"setattr\([ \t]*(?!self\b)")
 _IMPORTS = re.compile(rb"^[ \t]*(?:from[^\n]*import[ \t]*\([^)]*|(?:from|import)\b[^\n]*)", re.MULTILINE)
 _NAME = re.compile(rb"\w+")
 
@@ -43,91 +47,98 @@ def may_write(source: bytes) -> bool:
     """Whether the text gives a reason to look closer: a name that an import could have bound is written to."""
     if _SETATTR.search(source):
         return True
-    roots = {match[1] for pattern in (_ASSIGNED, _CALLED) for match in pattern.finditer(source)}
+    roots = set()
+    for pattern in _PLACES:
+        for root, chain, follows in pattern.findall(source):
+            if root not in roots and (chain if follows == b"=" else _says_register(chain or root)):
+                roots.add(root)
     if not roots:
         return False
     return not roots.isdisjoint(name for line in _IMPORTS.findall(source) for name in _NAME.findall(line))
 
 
-class Writes(ast.NodeTransformer):
+@cache
+def _says_register(chain: bytes) -> bool:
+    """Whether the last name of a chain says that it registers."""
+    return _registers(chain.rpartition(b".")[2].decode("utf-8", "replace"))
+
+
+def _registers(name: str) -> bool:
+    return _REGISTERING.search(name) is not None
+
+
+class Writes:
     """Rewrites the three kinds of place.
 
     Args:
         bindings: the shared name that each imported local name stands for.
-
-    Attributes:
-        found: whether anything was rewritten.
     """
 
     def __init__(self, bindings: Mapping[str, str]) -> None:
         self._bindings = {name: dotted for name, dotted in bindings.items() if dotted not in _REPORTING}
         self._calling = bindings
-        self._local: list[frozenset[str]] = []
-        self.found = False
+        self._by_kind: dict[type[ast.AST], Callable[[Any, Scope | None], None]] = {
+            ast.FunctionDef: self._definition,
+            ast.AsyncFunctionDef: self._definition,
+            ast.ClassDef: self._definition,
+            ast.Assign: self._assign,
+            ast.AnnAssign: self._annotated,
+            ast.Call: self._call,
+            ast.Expr: self._expression,
+        }
+        self._made: dict[ast.AST, frozenset[str]] = {}
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._function(node)
+    @property
+    def kinds(self) -> frozenset[type[ast.AST]]:
+        """The kinds of node to be shown."""
+        return frozenset(self._by_kind)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._function(node)
+    def rewrite(self, places: list[Place]) -> None:
+        """Rewrite the nodes at some places, the inner ones first."""
+        for place in reversed(places):
+            rewrite = self._by_kind.get(type(place.node))
+            if rewrite is not None:
+                rewrite(place.node, place.scope)
 
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
-        node.decorator_list = [self._decorator(each) for each in node.decorator_list]
-        self._local.append(_locals(node))
-        node.body = [self.visit(each) for each in node.body]
-        self._local.pop()
-        return node
+    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, scope: Scope | None) -> None:
+        for index, decorator in enumerate(node.decorator_list):
+            if isinstance(decorator, ast.Call) and self._registers(decorator.func, scope):
+                decorator.func = _helper(REGISTER, decorator.func)
+            elif self._registers(decorator, scope):
+                node.decorator_list[index] = _helper(REGISTER, decorator)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.decorator_list = [self._decorator(each) for each in node.decorator_list]
-        node.body = [self.visit(each) for each in node.body]
-        return node
-
-    def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        self.generic_visit(node)
+    def _assign(self, node: ast.Assign, scope: Scope | None) -> None:
         for target in node.targets:
-            node.value = self._reported(target, node.value)
-        return node
+            node.value = self._reported(target, node.value, scope)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        self.generic_visit(node)
+    def _annotated(self, node: ast.AnnAssign, scope: Scope | None) -> None:
         if node.value is not None:
-            node.value = self._reported(node.target, node.value)
-        return node
+            node.value = self._reported(node.target, node.value, scope)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
+    def _call(self, node: ast.Call, _: Scope | None) -> None:
         called = node.func
         plain = not node.keywords and len(node.args) == 3 and not any(isinstance(a, ast.Starred) for a in node.args)
         if isinstance(called, ast.Name) and called.id == "setattr" and plain and not _is_self(node.args[0]):
             node.func = ast.copy_location(ast.Name(SETATTR, ast.Load()), called)
-            self.found = True
-        return node
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        self.generic_visit(node)
+    def _expression(self, node: ast.Expr, scope: Scope | None) -> None:
         call = node.value
-        if isinstance(call, ast.Call) and self._registers(call.func):
-            call.func = self._helper(REGISTER, call.func)
+        if isinstance(call, ast.Call) and self._registers(call.func, scope):
+            call.func = _helper(REGISTER, call.func)
         elif (  # registry.register(key)(function)
-            isinstance(call, ast.Call) and isinstance(call.func, ast.Call) and self._registers(call.func.func)
+            isinstance(call, ast.Call) and isinstance(call.func, ast.Call) and self._registers(call.func.func, scope)
         ):
-            call.func.func = self._helper(REGISTER, call.func.func)
-        return node
+            call.func.func = _helper(REGISTER, call.func.func)
 
-    def _decorator(self, node: ast.expr) -> ast.expr:
-        if isinstance(node, ast.Call) and self._registers(node.func):
-            node.func = self._helper(REGISTER, node.func)
-            return node
-        return self._helper(REGISTER, node) if self._registers(node) else node
-
-    def _registers(self, called: ast.expr) -> bool:
+    def _registers(self, called: ast.expr, scope: Scope | None) -> bool:
         last = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        return _REGISTERING.search(last) is not None and self._root(called) in self._calling
+        return _registers(last) and self._starts_from(self._calling, called, scope)
 
-    def _reported(self, target: ast.expr, value: ast.expr) -> ast.expr:
+    def _reported(self, target: ast.expr, value: ast.expr, scope: Scope | None) -> ast.expr:
         """Return the value, passed through the ledger where the target belongs to a shared module."""
-        if not isinstance(target, ast.Attribute | ast.Subscript) or self._root(target) not in self._bindings:
+        if not isinstance(target, ast.Attribute | ast.Subscript):
+            return value
+        if not self._starts_from(self._bindings, target, scope):
             return value
         owner = ast.parse(ast.unparse(target.value), mode="eval").body
         key: ast.expr
@@ -137,22 +148,31 @@ class Writes(ast.NodeTransformer):
             kind, key = "item", ast.parse(ast.unparse(target.slice), mode="eval").body
         else:
             return value
-        return self._helper(WRITE, value, owner, key, ast.Constant(kind))
+        return _helper(WRITE, value, owner, key, ast.Constant(kind))
 
-    def _helper(self, name: str, first: ast.expr, *others: ast.expr) -> ast.Call:
-        self.found = True
-        made = ast.Call(func=ast.Name(name, ast.Load()), args=[first, *others], keywords=[])
-        for node in (made, made.func, *(inner for other in others for inner in ast.walk(other))):
-            ast.copy_location(node, first)
-        return made
-
-    def _root(self, node: ast.expr) -> str:
-        """Return the name that a chain of attributes and items starts from, empty where a function has its own."""
+    def _starts_from(self, names: Mapping[str, str], node: ast.expr, scope: Scope | None) -> bool:
+        """Whether a chain of attributes and items starts from one of some names, and no function has its own of it."""
         while isinstance(node, ast.Attribute | ast.Subscript):
             node = node.value
-        if not isinstance(node, ast.Name) or any(node.id in names for names in self._local):
-            return ""
-        return node.id
+        if not isinstance(node, ast.Name) or node.id not in names:
+            return False
+        while scope is not None:
+            if node.id in self._locals(scope.function):
+                return False
+            scope = scope.outer
+        return True
+
+    def _locals(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
+        if function not in self._made:
+            self._made[function] = _locals(function)
+        return self._made[function]
+
+
+def _helper(name: str, first: ast.expr, *others: ast.expr) -> ast.Call:
+    made = ast.Call(func=ast.Name(name, ast.Load()), args=[first, *others], keywords=[])
+    for node in (made, made.func, *(inner for other in others for inner in ast.walk(other))):
+        ast.copy_location(node, first)
+    return made
 
 
 def _is_self(node: ast.expr) -> bool:

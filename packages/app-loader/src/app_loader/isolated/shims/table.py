@@ -7,8 +7,8 @@ from collections.abc import Callable, Container
 from types import ModuleType
 from typing import Any
 
+from app_loader.isolated._expressions import ISOLATE, KEY, OWN
 from app_loader.isolated._net import make_import
-from app_loader.isolated._rewriter import ISOLATE, KEY, OWN
 from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._targets import ATTRIBUTES, helper_name
 from app_loader.isolated._unit import Unit
