@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import random
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import numpy.random
@@ -21,6 +23,8 @@ from app_loader.store import Entry, Store
 
 AddVersions = Callable[..., dict[str, Entry]]
 MakeWheel = Callable[..., Path]
+
+legacy: Any = numpy.random  # its stubs leave out two of the names
 
 EFFECTS = {
     "default dtype": "import torch\ntorch.set_default_dtype(torch.float64)",
@@ -57,6 +61,32 @@ def test_a_side_effect_of_importing_is_reported_and_restored(
     assert list(warnings.filters) == filters
     assert torch.equal(torch.get_rng_state(), seed)
     assert numpy.random.rand() == drawn.rand()
+
+
+@pytest.fixture
+def _legacy_generator() -> Iterator[None]:
+    before = legacy.get_bit_generator()
+    yield
+    legacy.set_bit_generator(before)
+
+
+@pytest.mark.usefixtures("_legacy_generator")
+@pytest.mark.parametrize("kind", ["MT19937", "PCG64", "Philox", "SFC64"])
+@pytest.mark.parametrize("source", ["numpy.random.rand()", "numpy.random.set_bit_generator(numpy.random.MT19937(5))"])
+def test_any_generator_of_numpy_is_put_back_as_it_was(
+    make_wheel: MakeWheel, store: Store, kind: str, source: str
+) -> None:
+    entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo.py": f"import numpy\n{source}"})])
+    generator = getattr(numpy.random, kind)(7)
+    legacy.set_bit_generator(generator)
+    numpy.random.standard_normal()  # leaves a second draw behind in some generators
+    before = copy.deepcopy(numpy.random.get_state(legacy=False))
+    expected = numpy.random.standard_normal(3)
+    numpy.random.set_state(before)
+    entry.import_module("toy_zoo", effects="restore")
+    assert [(effect.what, effect.restored) for effect in entry.effects] == [("random state of numpy", True)]
+    assert legacy.get_bit_generator() is generator
+    assert numpy.array_equal(numpy.random.standard_normal(3), expected)
 
 
 def test_a_side_effect_is_left_alone_when_only_reported(make_wheel: MakeWheel, store: Store) -> None:
@@ -165,3 +195,18 @@ def test_bytecode_lies_in_the_store_and_never_beside_the_source(versions: AddVer
     assert not list(entry.path.rglob("*.pyc"))
     written = sys.dont_write_bytecode or list((store.path / "bytecode" / entry.identifier).rglob("*.pyc"))
     assert written
+
+
+def test_bytecode_that_a_power_failure_cut_off_is_compiled_anew(
+    versions: AddVersions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    entry = versions({"toy_zoo.py": "answer = {n}"})["1"]
+    entry.import_module("toy_zoo")
+    (written,) = (store.path / "bytecode" / entry.identifier).rglob("*.pyc")
+    whole = written.read_bytes()
+    for kept in (whole[:-1], whole[: len(whole) // 2], whole[:24], whole[:24] + bytes(len(whole) - 24), b""):
+        unload(entry.unit)
+        written.write_bytes(kept)
+        assert entry.import_module("toy_zoo").answer == 1
+        assert written.read_bytes() == whole

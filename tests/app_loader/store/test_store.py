@@ -179,20 +179,64 @@ def test_four_processes_filling_one_empty_store_end_with_one_entry(make_wheel: M
     assert not list((store.path / "unpacking").iterdir())
 
 
-def test_whoever_waits_for_an_entry_has_it_as_soon_as_it_is_there(
+def test_all_who_wait_have_the_entry_when_its_lock_is_let_go(
     make_wheel: MakeWheel, store: Store, tmp_path: Path
 ) -> None:
     wheel = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 1"})
     other = Store(tmp_path / "other")
     made = other.add([wheel])
-    (store.path / "locks").mkdir(parents=True)
-    lock = store.path / "locks" / f"{made.digest[:16]}.lock"
-    with FileLock(lock), ThreadPoolExecutor() as pool:  # another process is at it, and does not let go of its lock
-        waiting = pool.submit(store.add, [wheel])
-        assert not waiting.done()
-        shutil.copytree(other.path / "entries", store.path / "arriving")
-        (store.path / "arriving").rename(store.path / "entries")
-        assert waiting.result().digest == made.digest
+    lock = _lock_of(store, made)
+    with ThreadPoolExecutor(8) as pool:
+        with FileLock(lock):  # another process is at it
+            waiting = [pool.submit(store.add, [wheel]) for _ in range(8)]
+            shutil.copytree(other.path / "entries", store.path / "arriving")
+            (store.path / "arriving").rename(store.path / "entries")
+            arrived = made.identifier, (store.path / "entries" / made.identifier).stat().st_ino
+        found = [each.result() for each in waiting]
+    assert {(entry.identifier, entry.folder.stat().st_ino) for entry in found} == {arrived}
+
+
+def test_when_the_one_who_adds_is_killed_one_of_those_who_wait_adds(
+    make_wheel: MakeWheel, store: Store, tmp_path: Path
+) -> None:
+    wheel = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 1"})
+    lock = _lock_of(store, Store(tmp_path / "other").add([wheel]))
+    program = (
+        "import sys\nfrom filelock import FileLock\nwith FileLock(sys.argv[1]): print(flush=True), sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(store.add, [wheel]) for _ in range(4)]
+        holder.kill()
+        holder.communicate()
+        assert [each.result().verify() for each in waiting] == [[]] * 4
+    assert len(store.entries()) == 1
+    assert not list((store.path / "unpacking").iterdir())
+
+
+def test_everything_is_on_the_disk_before_an_entry_appears(
+    make_wheel: MakeWheel, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, bool]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, bool(store.entries())))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    entry = store.add([make_wheel("toy-zoo", "1.0", FILES)])
+    below = {path.stat().st_ino for path in (entry.folder, *entry.folder.rglob("*"))}
+    assert {inode for inode, appeared in synced if not appeared} == below
+    assert synced[-1] == (entry.folder.parent.stat().st_ino, True)
+
+
+def _lock_of(store: Store, entry: Entry) -> Path:
+    lock = store.path / "locks" / f"{entry.digest[:16]}.lock"
+    lock.parent.mkdir(parents=True)
+    return lock
 
 
 def test_the_same_companions_in_another_order_are_the_same_entry(make_wheel: MakeWheel, store: Store) -> None:

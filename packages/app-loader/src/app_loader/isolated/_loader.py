@@ -50,8 +50,8 @@ class IsolatedLoader(SourceFileLoader):
             except OSError:
                 data = b""
             if data[:_HEADER_BYTES] == header:
-                code: CodeType = marshal.loads(memoryview(data)[_HEADER_BYTES:])
-                if code.co_filename == path:  # a store that was moved compiles anew
+                code = _read_code(data)
+                if code is not None and code.co_filename == path:  # a store that was moved compiles anew
                     self.unit.supply_helpers(data)
                     return code
         source = self.get_data(path)
@@ -116,6 +116,15 @@ def isolate_spec(spec: ModuleSpec, unit: Unit) -> ModuleSpec:
     # On the spec, not in the module: a module's own names stay exactly those that its source makes.
     setattr(spec, ORIGIN_ATTRIBUTE, unit.origin(spec.name))
     return spec
+
+
+def _read_code(data: bytes) -> CodeType | None:
+    """Return the code that a file of bytecode holds, None where a power failure left only a part of it."""
+    try:
+        code: CodeType = marshal.loads(memoryview(data)[_HEADER_BYTES:])
+    except (EOFError, TypeError, ValueError):
+        return None
+    return code
 
 
 def _write_atomically(path: str, data: bytes) -> None:

@@ -134,14 +134,29 @@ def _torch_state(torch: Any) -> bytes:
     return ctypes.string_at(state.data_ptr(), state.nbytes)  # `numpy()` would set up a bridge first, for 0.1 ms
 
 
-def _numpy_state(numpy: Any) -> tuple[Any, ...]:
-    kind, keys, *rest = numpy.random.get_state()
-    return (kind, keys.tobytes(), *rest)  # bytes: two arrays do not compare to one answer
+def _numpy_state(numpy: Any) -> tuple[Any, Any]:
+    """Return the generator that `numpy.random.rand` and the like draw from, and its state as values that compare."""
+    return numpy.random.get_bit_generator(), _frozen(numpy.random.get_state(legacy=False))
 
 
-def _set_numpy_state(numpy: Any, was: tuple[Any, ...]) -> None:
-    kind, keys, *rest = was
-    numpy.random.set_state((kind, numpy.frombuffer(keys, dtype=numpy.uint32), *rest))
+def _set_numpy_state(numpy: Any, was: tuple[Any, Any]) -> None:
+    generator, state = was
+    if numpy.random.get_bit_generator() is not generator:
+        numpy.random.set_bit_generator(generator)
+    numpy.random.set_state(_thawed(numpy, state))
+
+
+def _frozen(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _frozen(value) for name, value in state.items()}
+    # two arrays do not compare to one answer
+    return (state.dtype.str, state.tobytes()) if hasattr(state, "tobytes") else state
+
+
+def _thawed(numpy: Any, state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _thawed(numpy, value) for name, value in state.items()}
+    return numpy.frombuffer(state[1], dtype=state[0]) if isinstance(state, tuple) else state
 
 
 def _environ() -> dict[str | bytes, str | bytes]:

@@ -1,7 +1,8 @@
 """The store: a folder of entries, each unpacked once, verified, and read-only from then on.
 
 Layout: ``entries/<identifier>/entry.json`` and ``site/``; ``bytecode/<identifier>/``; ``locks/``; ``unpacking/`` for
-what is not complete. An entry appears by one rename, so that a reader sees all of it or none. Nothing is fetched here.
+what is not complete. An entry is on the disk before it appears, by one rename: a reader sees all of it or none, also
+after a kill or a power failure. Nothing is fetched here.
 """
 
 from __future__ import annotations
@@ -14,23 +15,19 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app_loader.errors import IntegrityError, IsolationError
 from app_loader.isolated import DIGEST_DIGITS, OwnedNames, announce_store, make_identifier, owned_names
 from app_loader.store.entry import Entry
 from app_loader.store.scan import scan_files
-from app_loader.store.unpack import lock_folders, unlock_folders, unpack_wheels
+from app_loader.store.unpack import lock_folders, sync, sync_below, unlock_folders, unpack_wheels
 from app_loader.store.wheel import Wheel, read_wheel, wheel_sha256
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 STORE_VARIABLE = "MPT_STORE"
 _FORMAT = 1
-_LEAST_WAIT_S = 0.002
-_LONGEST_WAIT_S = 0.1
-"""A process that waits for another to unpack looks again after a quarter of what it has waited, within these."""
+_WAIT_S = 0.02
+"""How often a process that waits for another to unpack looks again, where the system cannot wake it."""
 
 
 def default_store_path() -> Path:
@@ -84,37 +81,36 @@ class Store:
     def _fill(self, digest: str, add: Callable[[], Entry]) -> Entry:
         """Add an entry while holding its lock, or return it as soon as another process has added it.
 
-        Who waits looks for the entry and not only for the lock: once it is there, nobody queues for anything.
+        Who waits does so without a look at the clock, and all who wait wake at once: when the lock is let go, the entry
+        is there, and nobody queues for anything. Whoever is killed while adding lets go of it too; then one of the
+        others adds.
         """
-        from filelock import Timeout
+        from filelock import FileLock, Timeout
 
-        lock = self._lock(digest)
-        waited_s = 0.0
+        path = self._lock_path(digest)
         while True:
             try:
-                held = lock.acquire(timeout=0)
+                with FileLock(path, blocking=False):
+                    return add()
             except Timeout:
-                step_s = min(max(waited_s / 4, _LEAST_WAIT_S), _LONGEST_WAIT_S)
-                time.sleep(step_s)
-                waited_s += step_s
+                _wait_for(path)
                 if (entry := self._find_digest(digest)) is not None:
                     return entry
-            else:
-                with held:
-                    return add()
 
-    def _lock(self, digest: str) -> BaseFileLock:
-        """Return the lock on the entry of one unit."""
-        from filelock import FileLock
-
-        (self.path / "locks").mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path / "locks" / f"{digest[:16]}.lock")
+    def _lock_path(self, digest: str) -> Path:
+        """Return the file whose lock is held by whoever changes the entry of one unit."""
+        folder = self.path / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{digest[:16]}.lock"
 
     def _find_digest(self, digest: str) -> Entry | None:
         """Return the complete entry of one unit by its whole digest, or None; other entries are not read."""
-        for folder in (self.path / "entries").glob(f"*__{digest[:DIGEST_DIGITS]}"):
-            if (folder / "entry.json").is_file() and (entry := Entry(folder)).digest == digest:
-                return entry
+        entries = self.path / "entries"
+        for folder in entries.iterdir() if entries.is_dir() else ():
+            if folder.name.endswith(f"__{digest[:DIGEST_DIGITS]}") and (folder / "entry.json").is_file():
+                entry = Entry(folder)
+                if entry.digest == digest:
+                    return entry
         return None
 
     def _add(self, wheels: list[Wheel], provenance: Mapping[str, Any]) -> Entry:
@@ -141,8 +137,7 @@ class Store:
             document = _describe(wheels, digest, site, files, provenance)
             with (scratch / "entry.json").open("w", encoding="utf-8") as file:
                 json.dump(document, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
+            sync_below(scratch)
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
                 scratch.replace(folder)
@@ -151,6 +146,7 @@ class Store:
                 if not (folder / "entry.json").is_file():
                     raise
             else:
+                sync(folder.parent)
                 lock_folders(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -211,13 +207,26 @@ class Store:
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry and its bytecode. Processes that imported it keep what they have."""
-        with self._lock(entry.digest):
+        from filelock import FileLock
+
+        with FileLock(self._lock_path(entry.digest)):
             doomed = self.path / "unpacking" / f"{entry.identifier}.{uuid.uuid4().hex}"
             doomed.parent.mkdir(parents=True, exist_ok=True)
             unlock_folders(entry.folder)
             entry.folder.replace(doomed)
             shutil.rmtree(doomed)
             shutil.rmtree(self.path / "bytecode" / entry.identifier, ignore_errors=True)
+
+
+def _wait_for(lock: Path) -> None:
+    """Return when nobody holds a lock any more, or after a moment where the system cannot tell."""
+    try:
+        import fcntl
+
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+    except (ImportError, OSError):
+        time.sleep(_WAIT_S)
 
 
 def _ordered(wheels: Sequence[Wheel]) -> list[Wheel]:

@@ -13,6 +13,7 @@ from app_loader.errors import IntegrityError, UnsafeWheelError
 from app_loader.store.wheel import MAX_SIZE_BYTES, Wheel
 
 _CHUNK_BYTES = 1024**2
+_SYNCED_AT_ONCE = 8
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -68,6 +69,29 @@ def _unpack(wheel: Wheel, site: Path) -> dict[str, str]:
     if problems:
         raise IntegrityError(str(wheel.path), problems, "fetch the wheel again from its source")
     return found
+
+
+def sync_below(folder: Path) -> None:
+    """Wait until everything below a folder is on the disk, itself included.
+
+    A power failure then finds all of it or, before the rename that follows, nothing under its name. Many are waited for
+    at once: the file system writes them together.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    paths = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in (*names, "")]  # noqa: PTH118
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+        for _ in pool.map(sync, paths):
+            pass  # raises what the disk refused
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lock_folders(folder: Path) -> None:
