@@ -15,7 +15,6 @@ import base64
 import binascii
 import io
 import json
-import tarfile
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, cast
@@ -315,6 +314,8 @@ def _open_npy(data: Buffer, limits: Limits, name: str) -> Container:
 
 
 def _open_tar(data: Buffer, limits: Limits, name: str, nesting: int) -> Container:
+    import tarfile  # with its compressors a tenth of the command's start, for a format of long ago
+
     container = Container(
         kind="tar",
         description="a tar archive",

@@ -293,7 +293,6 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 continue
             elif op == 0x2E:  # STOP
                 stream.root = stack.pop()
-                stream.leftover = len(stack) + sum(len(below) for below in metastack)
                 stream.complete = True
                 pos += 1
                 break

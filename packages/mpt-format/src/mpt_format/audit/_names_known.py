@@ -21,7 +21,8 @@ __all__ = [
 import re
 import sys
 from functools import cache
-from importlib.resources import files
+
+from ._tables import read_table
 
 _KINDS = {
     "datetime.datetime": "datetime",
@@ -151,7 +152,7 @@ def _load_executing() -> tuple[frozenset[str], frozenset[str]]:
     """Modules and single names that run or reach code, from `executing_names.txt`."""
     sections: dict[str, list[str]] = {}
     current: list[str] = []
-    for line in files(__package__).joinpath("executing_names.txt").read_text("utf-8").splitlines():
+    for line in read_table("executing_names.txt").splitlines():
         if line.startswith("["):
             current = sections.setdefault(line.strip("[]"), [])
         elif not line.startswith("#"):

@@ -55,8 +55,6 @@ class Stream:
     limit: str | None = None
     notes: dict[int, list[int]] = field(default_factory=dict)
     """Opcode byte -> [first offset, count], for opcodes that protocol 2 does not write."""
-    leftover: int = 0
-    """Stack entries below the root at STOP."""
 
 
 class Reading:

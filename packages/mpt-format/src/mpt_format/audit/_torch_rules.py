@@ -15,12 +15,12 @@ import json
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable
 from ._opcodes import OPCODES, opcode_name
 from ._stream import APPEND, BUILD, NOTE, SETITEM, Event
+from ._tables import read_table
 
 _REBUILDS = "torch._utils._rebuild_"
 _NEWOBJ = 0x81
@@ -60,7 +60,7 @@ class Refusal:
 @cache
 def load_rules() -> dict[str, Rules]:
     """Torch release -> its rules, oldest first. Versions between two releases behave like the older one."""
-    table = json.loads(files(__package__).joinpath("torch_rules.json").read_text("utf-8"))
+    table = json.loads(read_table("torch_rules.json"))
     by_name = {opcode.name: code for code, opcode in OPCODES.items()}
     rules: dict[str, Rules] = {}
     facts: dict[str, Any] = {}

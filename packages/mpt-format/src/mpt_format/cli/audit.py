@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import glob
 import os
-import secrets
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -172,6 +170,8 @@ def _print(audits: list[FileAudit], as_table: bool) -> None:
 
 def _write_text(path: str, text: str) -> None:
     """Write a document beside its target, then put it in place."""
+    import secrets  # brings hashlib: not paid by those who write nothing
+
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
@@ -186,6 +186,8 @@ def _write_text(path: str, text: str) -> None:
 
 
 def _generate(name: str, output: str | None) -> None:
+    from importlib.metadata import entry_points  # brings the email package: not paid by an audit
+
     found = {entry.name: entry for entry in entry_points(group=GENERATORS)}
     if name == "list":
         for known in sorted(found):

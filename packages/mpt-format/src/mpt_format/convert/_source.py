@@ -67,7 +67,8 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
         if source is None:
             raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name{_suggest(node)}")
         return source, node
-    candidates = list(_search(node))
+    found_states = list(_search(node))
+    candidates = [source for source in found_states if _has_axes(source)] or found_states
     if not candidates:
         raise ConversionError(f"no state dict found in {_describe(node)}; --state-path \"root['...']\" names one")
     if len(candidates) > 1:
@@ -119,6 +120,11 @@ def _search(root: Node) -> Iterator[Source]:
                 continue
             if type(value) in (DictNode, Call):
                 pending.append((value, f"{path}[{format_key(key)}]", depth + 1))
+
+
+def _has_axes(source: Source) -> bool:
+    """Whether a tensor is more than one number: a dict of best scores is no state dict beside a real one."""
+    return any((tensor.record or tensor.array).shape for tensor in source.tensors)  # type: ignore[union-attr]
 
 
 def _is_state(source: Source) -> bool:
