@@ -294,7 +294,20 @@ class MissingExtraError(MptError, ImportError):
 
 
 class ConversionError(MptError):
-    """A foreign checkpoint cannot become an archive."""
+    """A foreign checkpoint cannot become an archive.
+
+    Attributes:
+        verdict: what the audit says of the source, where that is the reason; else None.
+        refusals: path and reason of everything in the source that stands in the way.
+    """
+
+    def __init__(self, message: str, *, verdict: str | None = None, refusals: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+        self.refusals = tuple(refusals)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return functools.partial(type(self), verdict=self.verdict, refusals=self.refusals), self.args
 
 
 class AuditError(MptError):

@@ -48,7 +48,7 @@ def replacing_file(target: Path, *, expected_bytes: int = 0) -> Iterator[int]:
                 with contextlib.suppress(OSError):
                     temporary.unlink()
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         if isinstance(error, ArchiveWriteError):
             raise
@@ -77,7 +77,7 @@ def _give_name(fd: int, path: Path) -> None:
         os.close(folder)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -6,24 +6,35 @@ the worst verdict decides, and dangerous is the worst.
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from mpt_format.audit import DEFAULT_LIMITS, VERDICTS, FileAudit, Limits, worst_verdict
-from mpt_format.cli.output import print_json, print_table
-from mpt_format.errors import AuditError, MptError, escape_text
+from mpt_format.cli.files import Unreadable, expand_paths
+from mpt_format.cli.output import print_json, print_json_items, print_table
+from mpt_format.errors import AuditError, escape_text
+
+if TYPE_CHECKING:
+    from mpt_format.audit._html import TreeNode
+    from mpt_format.audit._result import Verdict
+
+    Page: TypeAlias = tuple[FileAudit, TreeNode | None]
 
 GENERATORS = "mpt.checkpoint_generators"
 """Entry-point group of functions `generate(path)` that write one careless checkpoint each."""
 
 _EXIT_CODES = {"ok": 0, "incompatible": 1, "suspicious": 1, "dangerous": 3, "malformed": 4, "notckpt": 4}
 _UNREADABLE = 4
-_IGNORED_FOLDERS = frozenset({".git", "__pycache__", ".venv", "node_modules"})
+_MANY = 20
+"""So many files are worth a progress bar."""
 
 
 @click.command()
@@ -62,83 +73,80 @@ def audit(
     if not paths:
         raise click.UsageError("Name at least one file, folder or glob.")
     limits = DEFAULT_LIMITS if max_opcodes is None else Limits(opcodes=max_opcodes)
-    files = list(_expand(paths))
-    if not files:
+    unreadable: list[Unreadable] = []
+    files = [file for file, _ in expand_paths(paths, unreadable)]
+    if not files and not unreadable:
         raise click.UsageError(f"No file matches {', '.join(escape_text(path) for path in paths)}.")
-    audits, errors = _audit_all(files, limits, html_path)
+    many = len(files) + len(unreadable) > 1
+    told = _Told(keep_audits=report is not None or not (as_json or summary or many))
+    documents = _tell_each(files, unreadable, limits, told, with_tree=html_path is not None)
+    if not as_json:
+        deque(documents, maxlen=0)
+    elif many:
+        print_json_items(documents)
+    else:
+        print_json(*documents)
     if report is not None:
         from mpt_format.audit._markdown import format_report
 
-        _write_text(report, format_report(audits))
-    if as_json:
-        documents: list[dict[str, object]] = [one.to_json() for one in audits]
-        documents += [{"file": name, "error": str(error)} for name, error in errors]
-        print_json(documents[0] if len(files) == 1 else documents)
-    else:
-        _print(audits, summary or len(files) > 1)
-        for _, error in errors:
-            click.echo(escape_text(str(error)), err=True)
-    verdict = worst_verdict(one.verdict for one in audits)
-    code = _EXIT_CODES[verdict]
-    if errors and verdict != "dangerous":
+        _write_text(report, format_report(told.audits))
+    if html_path is not None:
+        from mpt_format.audit._html import format_html
+
+        _write_text(html_path, format_html(told.pages))
+    if not as_json:
+        _print(told, summary or many)
+    code = _EXIT_CODES[worst_verdict(told.counts)]
+    if told.errors and not told.counts["dangerous"]:
         code = _UNREADABLE
     sys.exit(code)
 
 
-def _expand(paths: tuple[str, ...]) -> Iterator[str]:
-    """Files as given, the files of folders, and what globs match; each once, in order."""
-    seen: set[str] = set()
-    for path in paths:
-        found: list[str]
-        if os.path.lexists(path):
-            found = list(_files_below(path)) if Path(path).is_dir() else [path]
-        elif glob.has_magic(path):
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern may be absolute
-            found = [name for match in matches for name in (_files_below(match) if Path(match).is_dir() else (match,))]
-        else:
-            found = [path]
-        for name in found:
-            if name not in seen:
-                seen.add(name)
-                yield name
+@dataclass(slots=True, kw_only=True)
+class _Told:
+    """What is left to say when every file was audited: of a hundred thousand files one row each, and no more."""
+
+    keep_audits: bool
+    errors: list[AuditError] = field(default_factory=list)
+    audits: list[FileAudit] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    counts: Counter[Verdict] = field(default_factory=Counter)
 
 
-def _files_below(folder: str) -> Iterator[str]:
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _IGNORED_FOLDERS)
-        for name in sorted(names):
-            path = os.path.join(base, name)  # noqa: PTH118 - os.walk gives text
-            if Path(path).is_file():
-                yield path
+def _tell_each(
+    files: list[str], unreadable: list[Unreadable], limits: Limits, told: _Told, *, with_tree: bool
+) -> Iterator[dict[str, Any]]:
+    """Audit one file after the other, keep what is left to say, and give each one's JSON document when it is done."""
+    from mpt_format.audit._text import format_summary
 
-
-def _audit_all(
-    files: list[str], limits: Limits, html_path: str | None
-) -> tuple[list[FileAudit], list[tuple[str, MptError]]]:
-    audits: list[FileAudit] = []
-    errors: list[tuple[str, MptError]] = []
-    pages = []
+    for name, error in unreadable:
+        told.errors.append(error)
+        yield {"file": name, "error": str(error)}
     with _progress(files) as names:
         for name in names:
             try:
-                if html_path is None:
-                    from mpt_format.audit import audit_checkpoint
-
-                    audits.append(audit_checkpoint(name, limits=limits))
-                else:
-                    page = _audit_with_tree(name, limits)
-                    audits.append(page[0])
-                    pages.append(page)
+                one, tree = _audit_with_tree(name, limits) if with_tree else (_audit(name, limits), None)
             except AuditError as error:
-                errors.append((name, error))
-    if html_path is not None:
-        from mpt_format.audit._html import format_html
+                told.errors.append(error)
+                yield {"file": name, "error": str(error)}
+                continue
+            if told.keep_audits:
+                told.audits.append(one)
+            if with_tree:
+                told.pages.append((one, tree))
+            told.rows += format_summary([one])
+            told.counts[one.verdict] += 1
+            yield one.to_json()
 
-        _write_text(html_path, format_html(pages))
-    return audits, errors
+
+def _audit(name: str, limits: Limits) -> FileAudit:
+    from mpt_format.audit import audit_checkpoint
+
+    return audit_checkpoint(name, limits=limits)
 
 
-def _audit_with_tree(name: str, limits: Limits):  # type: ignore[no-untyped-def]  # the tree's type needs jinja2's module
+def _audit_with_tree(name: str, limits: Limits) -> Page:
     from mpt_format.audit._audit import audit_container, open_file
     from mpt_format.audit._containers import open_container
     from mpt_format.audit._html import build_tree
@@ -150,22 +158,27 @@ def _audit_with_tree(name: str, limits: Limits):  # type: ignore[no-untyped-def]
         return one, build_tree(root, one, limits) if root is not None else None
 
 
-def _progress(files: list[str]):  # type: ignore[no-untyped-def]  # click's progress bar is a private generic
-    quiet = len(files) < 20 or not sys.stderr.isatty()
-    return click.progressbar(files, label="auditing", file=None if quiet else sys.stderr, hidden=quiet)
+def _progress(files: list[str]) -> AbstractContextManager[Iterable[str]]:
+    """The files, behind a bar where many of them are waited for at a terminal."""
+    if len(files) < _MANY or not sys.stderr.isatty():
+        return nullcontext(files)
+    return click.progressbar(files, label="auditing", file=sys.stderr)
 
 
-def _print(audits: list[FileAudit], as_table: bool) -> None:
-    from mpt_format.audit._text import format_audit, format_summary
+def _print(told: _Told, as_table: bool) -> None:
+    from mpt_format.audit._text import format_audit
 
-    if not as_table:
-        for one in audits:
+    if as_table and told.rows:
+        ranks: dict[str, int] = {verdict: -rank for rank, verdict in enumerate(VERDICTS)}
+        ordered = sorted(told.rows, key=lambda row: ranks[row[0]])
+        print_table(("verdict", "container", "findings", "newest torch", "file"), ordered)
+        counts = (f"{told.counts[verdict]} {verdict}" for verdict in VERDICTS if told.counts[verdict])
+        click.echo("\n" + ", ".join(counts))
+    elif not as_table:
+        for one in told.audits:
             click.echo(format_audit(one))
-        return
-    ordered = sorted(audits, key=lambda one: -VERDICTS.index(one.verdict))
-    print_table(("verdict", "container", "findings", "newest torch", "file"), format_summary(ordered))
-    counts = {verdict: sum(one.verdict == verdict for one in audits) for verdict in VERDICTS}
-    click.echo("\n" + ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count))
+    for error in told.errors:
+        click.echo(escape_text(str(error)), err=True)
 
 
 def _write_text(path: str, text: str) -> None:

@@ -1,23 +1,30 @@
 """`mpt convert`: a foreign checkpoint into an `.mpt` or a safetensors file, without executing a byte of it.
 
+Many files go into a folder, one after the other; what failed is told and does not stop the rest.
+
 Exit codes: 0 written and verified, 1 refused, 2 usage. Never imports torch.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpt_format.cli.output import print_json, size_text
+from mpt_format.cli.files import Unreadable, expand_paths
+from mpt_format.cli.output import print_json, print_json_items, print_table, size_text
 from mpt_format.errors import ConversionError, MalformedDocumentError, escape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mpt_format.convert import Conversion, KeyMap
+    from mpt_format.convert._batch import Convert
     from mpt_format.records import CodeRecord
 
 _SHOWN = 20
@@ -25,8 +32,15 @@ _FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command()
-@click.argument("path", metavar="FILE")
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="*.safetensors, else an .mpt.")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="For one file: *.safetensors, else an .mpt.")
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder, for many files, folders and globs; goes on where it stopped.",
+)
+@click.option("--as", "form", type=click.Choice(["mpt", "safetensors"]), default="mpt", help="What --into writes.")
 @click.option("--kind", help="Kind of the policy architecture, as in mlp_actor_critic.")
 @click.option("--schema-version", type=click.IntRange(min=1), help="Version of the kind's config schema.")
 @click.option("--config", type=_FILE, help="YAML: the config, or a whole policy_architecture.yaml.")
@@ -41,8 +55,10 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--weights-only", is_flag=True, help="Leave out everything beside the state dict.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def convert(
-    path: str,
-    output: str,
+    paths: tuple[str, ...],
+    output: str | None,
+    folder: Path | None,
+    form: str,
     kind: str | None,
     schema_version: int | None,
     config: str | None,
@@ -57,7 +73,7 @@ def convert(
     weights_only: bool,
     as_json: bool,
 ) -> None:
-    """Convert a foreign checkpoint; nothing in it is executed.
+    """Convert foreign checkpoints; nothing in them is executed.
 
     \b
     Examples:
@@ -65,12 +81,14 @@ def convert(
       mpt convert model.zip -o run.mpt --kind mlp_actor_critic --schema-version 2 \\
           --config config.yaml --rules rules.json --map sb3_ppo_mlp --wheel model_zoo-0.2.0-py3-none-any.whl
       mpt convert resume.pt -o run.mpt --state-path "root['agent']"
+      mpt convert runs/ 'old/**/*.pt' --into converted/ --weights-only
     """  # noqa: D301
     from mpt_format.convert import convert_checkpoint
 
-    done = convert_checkpoint(
-        path,
-        output,
+    if (output is None) == (folder is None):
+        raise click.UsageError("give -o FILE for one checkpoint, or --into FOLDER for many")
+    convert_one = partial(
+        convert_checkpoint,
         architecture=_read_architecture(kind, schema_version, config),
         game_rules=_read_rules(rules),
         code=_read_code(code, wheel),
@@ -81,10 +99,50 @@ def convert(
         drop=drop,
         weights_only=weights_only,
     )
+    if folder is not None:
+        _convert_many(paths, folder, f".{form}", convert_one, as_json)
+        return
+    assert output is not None
+    if len(paths) > 1:
+        raise click.UsageError("-o takes one checkpoint; use --into FOLDER for many")
+    done = convert_one(paths[0], output)
     if as_json:
         print_json(done.to_json())
     else:
         _print(done)
+
+
+def _convert_many(paths: tuple[str, ...], folder: Path, suffix: str, convert_one: Convert, as_json: bool) -> None:
+    from mpt_format.convert._batch import STATUSES, convert_many
+
+    unreadable: list[Unreadable] = []
+    results = folder.resolve()
+    files = [found for found in expand_paths(paths, unreadable) if results not in Path(found[0]).resolve().parents]
+    if not files and not unreadable:
+        raise click.UsageError(f"No file matches {', '.join(escape_text(path) for path in paths)}.")
+    told = Counter({"failed": len(unreadable)})
+    rows: list[tuple[object, ...]] = []
+    for _, error in unreadable:
+        click.echo(f"mpt: {error}", err=True)
+
+    def tell() -> Iterator[dict[str, Any]]:
+        for at, item in enumerate(convert_many(files, folder, suffix=suffix, convert=convert_one), 1):
+            reason = f": {item.error}" if item.status == "failed" else ""
+            click.echo(f"[{at}/{len(files)}] {escape_text(str(item.source))}: {item.status}{reason}", err=True)
+            told[item.status] += 1
+            done = item.conversion
+            counts = ("", "") if done is None else (len(done.tensors), len(done.losses))
+            rows.append((item.status, *counts, item.source if done is None else item.target))
+            yield item.to_json()
+
+    if as_json:
+        print_json_items(tell())
+    else:
+        deque(tell(), maxlen=0)
+        print_table(("status", "tensors", "losses", "file"), rows)
+        click.echo("\n" + ", ".join(f"{told[status]} {status}" for status in STATUSES if told[status]))
+    if told["failed"]:
+        sys.exit(1)
 
 
 def _read_architecture(kind: str | None, schema_version: int | None, config: str | None) -> dict[str, Any] | None:

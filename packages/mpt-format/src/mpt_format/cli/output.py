@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import click
@@ -13,6 +14,15 @@ from mpt_format.errors import escape_text
 def print_json(document: object) -> None:
     """Print a document as indented JSON, ASCII only: nothing in it can steer a terminal."""
     click.echo(json.dumps(document, indent=2))
+
+
+def print_json_items(documents: Iterable[object]) -> None:
+    """Print a list as `print_json` does, each element as soon as there is one."""
+    before = "["
+    for document in documents:
+        click.echo(before + "\n" + textwrap.indent(json.dumps(document, indent=2), "  "), nl=False)
+        before = ","
+    click.echo("[]" if before == "[" else "\n]")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -12,8 +12,9 @@ __all__ = ["Conversion", "convert_checkpoint"]
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from mpt_format.audit._machine import Buffer
 from mpt_format.audit._nodes import Node
 from mpt_format.audit._result import FileAudit
 from mpt_format.content import ArchiveContent
-from mpt_format.errors import ConversionError, escape_text
+from mpt_format.errors import ArchiveProblem, ArchiveWriteError, ConversionError, escape_text
 from mpt_format.module_state import ModuleState
 from mpt_format.opening import open_archive
 from mpt_format.payload import TensorPayload
 from mpt_format.records import CodeRecord, ModuleRecord
+from mpt_format.replacing import sync_folder
 from mpt_format.strict_json import Json
 from mpt_format.writer import write_archive
 
@@ -132,7 +134,7 @@ def convert_checkpoint(
         audit = audit_container(container, name=name, size_bytes=len(data), limits=_LIMITS)
         if audit.verdict in ("malformed", "notckpt"):
             reasons = "; ".join(f.hint for f in audit.findings if f.severity == "malformed") or audit.description
-            raise ConversionError(f"{escape_text(name)} is {audit.verdict}: {reasons}")
+            raise ConversionError(f"{escape_text(name)} is {audit.verdict}: {reasons}", verdict=audit.verdict)
         values = ValueConverter(
             as_fields=as_fields,
             timestamps=timestamps,
@@ -149,17 +151,17 @@ def convert_checkpoint(
         _refuse(name, source.path, plan, values, drop)
         digests = {key: _digest(payload) for key, payload in plan.every.items()}
         account = _account(name, data, container, source, values.losses)
-        if target.suffix == ".safetensors":
-            _write_safetensors(target, plan, account, extra, rest)
-        else:
-            _write_archive(target, plan, source, renamed, extra, rest, account, architecture, game_rules, code)
-    _verify(target, plan, digests)
-    after = audit_checkpoint(target)
-    if after.verdict != "ok":
-        target.unlink(missing_ok=True)
-        raise ConversionError(
-            f"{escape_text(str(target))} was audited as {after.verdict} after writing and was removed"
-        )
+        with _put_in_place(target) as written:
+            if target.suffix == ".safetensors":
+                _write_safetensors(written, plan, account, extra, rest)
+            else:
+                _write_archive(written, plan, source, renamed, extra, rest, account, architecture, game_rules, code)
+            _verify(written, plan, digests, target)
+            after = replace(audit_checkpoint(written), file=str(target))
+            if after.verdict != "ok":
+                raise ConversionError(
+                    f"{escape_text(str(target))} was audited as {after.verdict} after writing and was not kept"
+                )
     return Conversion(
         path=target,
         size_bytes=target.stat().st_size,
@@ -171,6 +173,23 @@ def convert_checkpoint(
         source_verdict=audit.verdict,
         audit=after,
     )
+
+
+@contextmanager
+def _put_in_place(target: Path) -> Iterator[Path]:
+    """Where to write what is not verified yet: beside the target, which it replaces when the block is left in peace."""
+    unverified = target.with_name(f".{target.name}.unverified{target.suffix}")
+    try:
+        yield unverified
+        unverified.replace(target)
+        sync_folder(target.parent)
+    except ArchiveWriteError as error:  # told of the path that was asked for
+        raise ArchiveWriteError(str(target), error.problems, error.errno) from error
+    except OSError as error:
+        problem = ArchiveProblem(where="file system", message=error.strerror or type(error).__name__)
+        raise ArchiveWriteError(str(target), [problem], error.errno) from error
+    finally:
+        unverified.unlink(missing_ok=True)
 
 
 def _read_source(data: Buffer, container: Container, state_path: str | None) -> tuple[Source, Node | None, Buffer]:
@@ -231,7 +250,8 @@ def _refuse(name: str, state_path: str, plan: Plan, values: ValueConverter, drop
         lines = "".join(f"\n  {escape_text(path)}: {escape_text(reason)}" for path, reason in problems[:_SHOWN])
         more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise ConversionError(
-            f"{escape_text(name)} cannot be converted as it is:{lines}{more}{_next_step(state_path, problems)}"
+            f"{escape_text(name)} cannot be converted as it is:{lines}{more}{_next_step(state_path, problems)}",
+            refusals=problems,
         )
 
 
@@ -314,18 +334,18 @@ def _write_archive(
     )
 
 
-def _verify(target: Path, plan: Plan, digests: Mapping[str, str]) -> None:
+def _verify(written: Path, plan: Plan, digests: Mapping[str, str], target: Path) -> None:
     """Read the output back and compare every tensor with the source, bit by bit through its digest."""
     wrong: list[str] = []
-    if target.suffix == ".safetensors":
-        found = read_tensor_digests(target)
+    if written.suffix == ".safetensors":
+        found = read_tensor_digests(written)
         for name, digest in digests.items():
             alias = plan.aliases.get(name)
             stored = alias.canonical if alias is not None and alias.view is None else name
             if found.get(stored) != digest:
                 wrong.append(name)
     else:
-        with open_archive(target) as archive:
+        with open_archive(written) as archive:
             archive.verify("full")
             for name, digest in digests.items():
                 alias = plan.aliases.get(name)
@@ -343,5 +363,5 @@ def _verify(target: Path, plan: Plan, digests: Mapping[str, str]) -> None:
                 elif hashlib.sha256(data).hexdigest() != digest:
                     wrong.append(name)
     if wrong:
-        target.unlink(missing_ok=True)
-        raise ConversionError(f"{escape_text(str(target))} differs from its source in {', '.join(wrong[:10])}: removed")
+        differing = ", ".join(wrong[:10])
+        raise ConversionError(f"{escape_text(str(target))} would differ from its source in {differing}: not kept")

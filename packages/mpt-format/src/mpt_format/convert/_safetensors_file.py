@@ -7,7 +7,7 @@ Source: the safetensors format: 8 bytes little-endian header length, JSON, the t
 
 from __future__ import annotations
 
-__all__ = ["read_tensor_digests", "write_safetensors"]
+__all__ = ["read_account", "read_tensor_digests", "write_safetensors"]
 
 import hashlib
 import json
@@ -21,6 +21,8 @@ from mpt_format.replacing import replacing_file
 from mpt_format.strict_json import Json
 
 _PIECE = 8 << 20
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a header; the format's own library reads no longer one."""
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, TensorPayload], account: Mapping[str, Json]) -> int:
@@ -81,3 +83,15 @@ def read_tensor_digests(path: Path) -> dict[str, str]:
                 left -= len(piece)
             digests[name] = digest.hexdigest()
     return digests
+
+
+def read_account(path: Path) -> Json:
+    """What `write_safetensors` was told of the conversion; None where another program wrote the file."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        account: Json = json.loads(header["__metadata__"]["mpt_conversion"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return account

@@ -1,0 +1,57 @@
+"""From what stands on the command line to files: paths as given, the files of folders, and what globs match."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from mpt_format.errors import AuditError, escape_text
+
+Unreadable: TypeAlias = tuple[str, AuditError]
+"""A folder that cannot be listed, and why."""
+
+_IGNORED_FOLDERS = frozenset({".git", "__pycache__", ".venv", "node_modules"})
+
+
+def expand_paths(paths: Sequence[str], unreadable: list[Unreadable]) -> Iterator[tuple[str, str]]:
+    """Give each file once, in order, with its place: its path below the folder that was named, else its name.
+
+    In a folder, links to folders are not followed, and what is no regular file (a FIFO, a socket, a device) is passed
+    over. A path that does not exist is given as it is: who opens it says so.
+
+    Args:
+        paths: Files, folders and globs.
+        unreadable: Folders that cannot be listed are added here.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        if os.path.lexists(path) or not glob.has_magic(path):
+            matches = [path]
+        else:
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+        for match in matches:
+            for file, place in _files_of(match, unreadable):
+                if file not in seen:
+                    seen.add(file)
+                    yield file, place
+
+
+def _files_of(path: str, unreadable: list[Unreadable]) -> Iterator[tuple[str, str]]:
+    if not Path(path).is_dir():
+        yield path, Path(path).name
+        return
+
+    def note(error: OSError) -> None:
+        name = os.fsdecode(error.filename)
+        reason = f"{escape_text(name)} cannot be listed: {error.strerror or error}; check who may read it"
+        unreadable.append((name, AuditError(reason)))
+
+    for base, folders, names in os.walk(path, onerror=note):
+        folders[:] = sorted(name for name in folders if name not in _IGNORED_FOLDERS)
+        for name in sorted(names):
+            file = os.path.join(base, name)  # noqa: PTH118 - os.walk gives text
+            if Path(file).is_file():
+                yield file, os.path.relpath(file, path)

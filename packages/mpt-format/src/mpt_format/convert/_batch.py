@@ -1,0 +1,111 @@
+"""Many checkpoints, one after another: what is done is passed over, what fails is told and does not stop the rest.
+
+An output says in its account which file it was made from, by digest: a batch that was broken off goes on where it
+stopped, and an output that was made from another file is never written over.
+"""
+
+from __future__ import annotations
+
+__all__ = ["STATUSES", "BatchItem", "convert_many"]
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpt_format.errors import ConversionError, MptError
+from mpt_format.opening import open_archive
+
+from ._convert import Conversion
+from ._safetensors_file import read_account
+
+STATUSES = ("converted", "done before", "no checkpoint", "failed")
+"""What may become of a file."""
+
+Convert = Callable[[Path, Path], Conversion]
+"""Convert a source into a target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchItem:
+    """What became of one file of a batch.
+
+    Attributes:
+        source: Its path.
+        target: Where its conversion is, or would be.
+        status: One of `STATUSES`.
+        conversion: What was written; None where nothing was.
+        error: Why nothing was written; empty where something was, or is there already.
+    """
+
+    source: Path
+    target: Path
+    status: str
+    conversion: Conversion | None = None
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The item as JSON values; the conversion without its lists of tensors, which the output holds itself."""
+        document: dict[str, Any] = {"source": str(self.source), "target": str(self.target), "status": self.status}
+        if self.error:
+            document["error"] = self.error
+        if self.conversion is not None:
+            told = self.conversion.to_json()
+            del told["tensors"], told["digests"]
+            document["conversion"] = {**told, "tensors": len(self.conversion.tensors)}
+        return document
+
+
+def convert_many(
+    files: Iterable[tuple[str, str]], folder: Path, *, suffix: str, convert: Convert
+) -> Iterator[BatchItem]:
+    """Convert files into a folder, yielding each as it is finished.
+
+    Args:
+        files: Each file with its place: a relative path that it keeps below the folder.
+        folder: Where the outputs go, each under the file's whole name and a suffix: `a/old.pt` gives `a/old.pt.mpt`.
+        suffix: `.mpt` or `.safetensors`.
+        convert: What converts one.
+    """
+    for file, place in files:
+        source, target = Path(file), folder / (place + suffix)
+        try:
+            status = "done before" if _is_done(source, target) else "converted"
+            conversion = None
+            if status == "converted":
+                target.parent.mkdir(parents=True, exist_ok=True)
+                conversion = convert(source, target)
+            yield BatchItem(source=source, target=target, status=status, conversion=conversion)
+        except ConversionError as error:
+            status = "no checkpoint" if error.verdict == "notckpt" else "failed"
+            yield BatchItem(source=source, target=target, status=status, error=str(error))
+        except (MptError, OSError) as error:
+            yield BatchItem(source=source, target=target, status="failed", error=str(error))
+
+
+def _is_done(source: Path, target: Path) -> bool:
+    """Whether the target was made from the source.
+
+    Raises:
+        ConversionError: It is there and was made from something else.
+    """
+    if not target.exists():
+        return False
+    made_from = _read_origin(target)
+    if made_from.get("size_bytes") == source.stat().st_size:
+        with source.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == made_from.get("sha256"):
+                return True
+    raise ConversionError(f"{target} is there already and was not made from {source}: choose another folder")
+
+
+def _read_origin(target: Path) -> Mapping[str, Any]:
+    """What a target says of the file it was made from; nothing where it does not say so."""
+    if target.suffix == ".safetensors":
+        account = read_account(target)
+    else:
+        with open_archive(target) as archive:
+            account = (archive.manifest.lineage or {}).get("conversion")
+    source = account.get("source", {}) if isinstance(account, dict) else {}
+    return source if isinstance(source, dict) else {}
