@@ -32,7 +32,8 @@ _FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
+@click.argument("path", metavar="FILE")
+@click.argument("further", nargs=-1, metavar="[FILE]...")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="For one file: *.safetensors, else an .mpt.")
 @click.option(
     "--into",
@@ -55,10 +56,8 @@ _FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--weights-only", is_flag=True, help="Leave out everything beside the state dict.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def convert(
-    paths: tuple[str, ...],
+    path: str,
     output: str | None,
-    folder: Path | None,
-    form: str,
     kind: str | None,
     schema_version: int | None,
     config: str | None,
@@ -72,6 +71,9 @@ def convert(
     drop: tuple[str, ...],
     weights_only: bool,
     as_json: bool,
+    further: tuple[str, ...] = (),
+    folder: Path | None = None,
+    form: str = "mpt",
 ) -> None:
     """Convert foreign checkpoints; nothing in them is executed.
 
@@ -100,12 +102,12 @@ def convert(
         weights_only=weights_only,
     )
     if folder is not None:
-        _convert_many(paths, folder, f".{form}", convert_one, as_json)
+        _convert_many((path, *further), folder, f".{form}", convert_one, as_json)
         return
     assert output is not None
-    if len(paths) > 1:
+    if further:
         raise click.UsageError("-o takes one checkpoint; use --into FOLDER for many")
-    done = convert_one(paths[0], output)
+    done = convert_one(path, output)
     if as_json:
         print_json(done.to_json())
     else:
