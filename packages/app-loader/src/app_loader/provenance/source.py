@@ -1,36 +1,22 @@
-"""Reading a git working tree. Nothing of the repository is executed: hooks, filters and external diffs stay off.
+"""Reading where a package's source comes from: repository, commit, branch, and the difference of its working tree.
 
-The difference of a dirty tree holds what a rebuild needs: changed and removed files of the project's folder, and
-untracked files of the package itself that git does not ignore. It is written with an index and an object store of its
-own, so the repository is only read.
+Nothing of the repository is executed and nothing in it is written.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from app_loader.credentials import strip_credentials
 from app_loader.errors import ProvenanceError
+from app_loader.provenance.difference import Difference, TooLargeError, Tree, read_difference
+from app_loader.provenance.git import GitError, ask_git
+from app_loader.provenance.secrets import find_secrets
 from app_loader.settings import Settings, read_settings
 
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false")
-_SECRETS = {
-    "a private key": re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
-    "an AWS key": re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    "a GitHub token": re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})"),
-    "a Hugging Face token": re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b"),
-    "a Slack token": re.compile(rb"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
-    "an API key": re.compile(rb"\bsk-[A-Za-z0-9_-]{20,}"),
-    "a password": re.compile(
-        rb"(?i)\b(?:password|passwd|secret|api_?key|auth_?token|access_?token)\b\s*[:=]\s*['\"][^'\"\s]{8,}['\"]"
-    ),
-}
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +29,8 @@ class Provenance:
         branch: its name; None when detached.
         dirty: whether the project's folder differs from the commit, or the package has files that git does not know.
         diff: that difference, as ``git apply --binary`` reads it.
+        unrecorded: why the source cannot be built again from this alone: files that the difference lacks, a missing
+            commit; each with its reason.
     """
 
     repository: str | None = None
@@ -50,134 +38,122 @@ class Provenance:
     branch: str | None = None
     dirty: bool | None = None
     diff: bytes | None = None
+    unrecorded: tuple[str, ...] = ()
 
 
 def find_provenance(package: Path, settings: Settings | None = None) -> Provenance:
     """Return where a package's folder comes from; everything is None outside a working tree or without git.
 
+    An installed package (one below ``site-packages``) comes from a wheel, whatever tree it lies in.
+
     Raises:
         ProvenanceError: the difference is larger than the settings allow, or holds what looks like a secret.
     """
-    top = _git(package, "rev-parse", "--show-toplevel")
-    commit = _git(package, "rev-parse", "--verify", "HEAD")
-    if top is None or commit is None or _git(package, "ls-files", "--error-unmatch", ".") is None:
+    package = package.resolve()
+    top = _find_top(package)
+    if top is None or not _is_source(package):
         return Provenance()
-    diff = _difference(package, _project_folder(package, Path(top)))
-    if diff:
-        _check_difference(package, diff, settings if settings is not None else read_settings(package))
-    remote = _git(package, "config", "--get", "remote.origin.url")
+    repository = _repository(package, top)
+    branch = _ask(package, "symbolic-ref", "--quiet", "--short", "HEAD")
+    commit = _ask(package, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if commit is None:
+        reason = "the repository has no commit yet"
+        return Provenance(repository=repository, branch=branch, dirty=True, unrecorded=(reason,))
+    chosen = settings if settings is not None else read_settings(package)
+    try:
+        found = read_difference(
+            _tree(top, commit), package, _project_folder(package, top), max_bytes=chosen.max_diff_bytes
+        )
+    except GitError as error:
+        reason = f"the difference from the commit cannot be told: {error}"
+        return Provenance(repository=repository, commit=commit, branch=branch, unrecorded=(reason,))
+    except TooLargeError as error:
+        raise ProvenanceError(str(package), [_too_large(error, chosen)], _ADVICE) from None
+    _check_secrets(package, found, chosen)
     return Provenance(
-        repository=strip_credentials(remote) if remote else top,
+        repository=repository,
         commit=commit,
-        branch=_git(package, "symbolic-ref", "--quiet", "--short", "HEAD"),
-        dirty=bool(diff),
-        diff=diff or None,
+        branch=branch,
+        dirty=bool(found.patch),
+        diff=found.patch or None,
+        unrecorded=found.unrecorded,
     )
 
 
-def strip_credentials(url: str) -> str:
-    """Return a remote's URL without user name, password or token; scp-like ``git@host:path`` is kept."""
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.hostname:
-        return url
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit((parts.scheme, f"{parts.hostname}{port}", parts.path, "", ""))
+_ADVICE = "git commit or git stash, then save again   # or secrets = 'record', max_diff_bytes = ... in mpt.toml"
 
 
-def _difference(package: Path, project: Path) -> bytes:
-    """Return the difference of the project's folder from its commit, untracked files of the package included."""
-    objects = _git(package, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-    with tempfile.TemporaryDirectory() as scratch:
-        environment = {
-            "GIT_INDEX_FILE": str(Path(scratch) / "index"),
-            "GIT_OBJECT_DIRECTORY": str(Path(scratch) / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects or "",
-        }
-        (Path(scratch) / "objects").mkdir()
-        steps = (
-            (project, ("read-tree", "HEAD")),
-            (project, ("add", "--update", "--", ".")),
-            (package, ("add", "--all", "--", ".")),
-        )
-        for folder, arguments in steps:
-            if _git_bytes(folder, *arguments, environment=environment) is None:
-                raise ProvenanceError(str(package), [f"git {' '.join(arguments)} failed in {folder}"], "git status")
-        answer = _git_bytes(
-            project,
-            *(
-                "diff",
-                "--cached",
-                "--binary",
-                "--full-index",
-                "--no-ext-diff",
-                "--no-textconv",
-                "--no-color",
-                "--no-renames",
-            ),
-            *("--src-prefix=a/", "--dst-prefix=b/", "HEAD", "--", "."),
-            environment=environment,
-        )
-    if answer is None:
-        raise ProvenanceError(str(package), ["git diff failed"], "git status")
-    return answer
+def _find_top(package: Path) -> Path | None:
+    """Return the top of the working tree, None outside of one and in a repository without one."""
+    top = _ask(package, "rev-parse", "--show-toplevel")
+    return Path(top) if top else None
 
 
-def _check_difference(package: Path, diff: bytes, settings: Settings) -> None:
-    problems = []
-    if len(diff) > settings.max_diff_bytes:
-        problems.append(
-            f"the tree differs from its commit by {len(diff)} bytes, at most {settings.max_diff_bytes} are recorded; "
-            "commit the changes, ignore generated files, or raise max_diff_bytes in mpt.toml"
-        )
-    if settings.secrets == "refuse":
-        problems += [f"{where} holds what looks like {kind}" for where, kind in find_secrets(diff)]
+def _is_source(package: Path) -> bool:
+    """Whether a folder in a working tree is source: tracked, or new; neither ignored nor installed there."""
+    if not _INSTALLED.isdisjoint(package.parts):
+        return False
+    if _ask(package, "ls-files", "--error-unmatch", ".") is not None:
+        return True
+    hidden = _ask(package, "config", "--get", "status.showUntrackedFiles") == "no"  # a home folder under git, say
+    return not hidden and _ask(package, "check-ignore", "--quiet", ".") is None
+
+
+def _tree(top: Path, commit: str) -> Tree:
+    objects = ask_git(top, "rev-parse", "--path-format=absolute", "--git-path", "objects").decode().strip()
+    hashing = ask_git(top, "rev-parse", "--show-object-format").decode().strip()
+    return Tree(top=top, commit=commit, objects=Path(objects), hashing=hashing)
+
+
+def _repository(package: Path, top: Path) -> str:
+    """Return the URL of the branch's remote, else of origin, else of the only remote; the folder where there is none."""
+    branch = _ask(package, "symbolic-ref", "--quiet", "--short", "HEAD")
+    tracked = _ask(package, "config", "--get", f"branch.{branch}.remote") if branch else None
+    remotes = (_ask(package, "remote") or "").splitlines()
+    for name in (tracked, "origin", *(remotes if len(remotes) == 1 else ())):
+        if name in remotes:
+            url = (_ask(package, "config", "--get-all", f"remote.{name}.url") or "").splitlines()
+            if url:
+                return _meant(package, top, str(name), url[0])
+    return str(top)
+
+
+def _meant(package: Path, top: Path, remote: str, url: str) -> str:
+    """Return what a remote's URL means elsewhere: a person's abbreviation (insteadOf) written out, a folder absolute."""
+    if "://" not in url:
+        url = _ask(package, "ls-remote", "--get-url", remote) or url
+    if "://" not in url and (top / url).exists():
+        return str((top / url).resolve())
+    return strip_credentials(url)
+
+
+def _too_large(error: TooLargeError, settings: Settings) -> str:
+    return (
+        f"the tree differs from its commit by {error.size_bytes} bytes, at most {settings.max_diff_bytes} are "
+        f"recorded; the largest are {', '.join(error.largest)}; commit the changes, ignore generated files, or raise "
+        "max_diff_bytes in mpt.toml"
+    )
+
+
+def _check_secrets(package: Path, found: Difference, settings: Settings) -> None:
+    if settings.secrets != "refuse":
+        return
+    problems = [f"{where} holds what looks like {kind}" for where, kind in find_secrets(found.text)]
     if problems:
-        raise ProvenanceError(
-            str(package), problems, "git commit or git stash, then save again   # or secrets = 'record' in mpt.toml"
-        )
-
-
-def find_secrets(diff: bytes) -> list[tuple[str, str]]:
-    """Return where added lines hold what looks like a secret: (file and line, kind). Never the secret itself."""
-    found = []
-    name, line = "?", 0
-    for text in diff.split(b"\n"):
-        if text.startswith(b"+++ "):
-            name = text[6:].decode("utf-8", "replace")
-        elif text.startswith(b"@@"):
-            match = re.search(rb"\+(\d+)", text)
-            line = int(match[1]) if match else 0
-        elif text.startswith(b"+"):
-            found += [(f"{name}:{line}", kind) for kind, pattern in _SECRETS.items() if pattern.search(text)]
-            line += 1
-        elif text.startswith(b" "):
-            line += 1
-    return found
+        raise ProvenanceError(str(package), problems, _ADVICE)
 
 
 def _project_folder(package: Path, top: Path) -> Path:
-    """Return the nearest folder above a package that has a pyproject.toml, else the top of the tree."""
+    """Return the nearest folder above a package that holds a project, else the top of the tree."""
     for folder in (package, *package.parents):
-        if (folder / "pyproject.toml").is_file() or folder == top:
+        if folder == top or any((folder / name).is_file() for name in _PROJECT_FILES):
             return folder
     return top
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    answer = _git_bytes(folder, *arguments)
-    return None if answer is None else answer.decode(errors="replace").strip()
-
-
-def _git_bytes(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes | None:
+def _ask(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", *_SAFE, *arguments],
-            cwd=folder,
-            capture_output=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, **(environment or {})},
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        answer = ask_git(folder, *arguments)
+    except GitError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    return answer.decode(errors="surrogateescape").removesuffix("\n")

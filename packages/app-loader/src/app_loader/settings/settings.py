@@ -9,15 +9,18 @@ import fnmatch
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import unquote
+
+from packaging.utils import canonicalize_name
 
 from app_loader.errors import SettingsError
 
 SETTINGS_VARIABLE = "MPT_SETTINGS"
 _MAX_DIFF_BYTES = 5 * 1024**2
-_KEYS = ("fetch", "wheelhouses", "repositories", "indexes", "max_diff_bytes", "secrets")
+_KEYS = ("fetch", "wheelhouses", "repositories", "moved", "indexes", "max_diff_bytes", "secrets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +32,13 @@ class Index:
         packages: the distributions it may give, as names or patterns; a name that no index is listed for is refused.
     """
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     packages: tuple[str, ...] = ()
 
     def gives(self, distribution: str) -> bool:
         """Whether the index is listed for a distribution."""
-        name = _normal(distribution)
-        return any(fnmatch.fnmatchcase(name, _normal(pattern)) for pattern in self.packages)
+        name = canonicalize_name(distribution)
+        return any(fnmatch.fnmatchcase(name, canonicalize_name(pattern)) for pattern in self.packages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Settings:
         fetch: whether anything may be fetched over the network.
         wheelhouses: folders of wheels that are searched.
         repositories: repositories that may be built from: folders, or URL prefixes.
+        moved: where a repository is now, by the folder or URL (or the beginning of one) that archives name.
         indexes: package indexes, each with the distributions it may give.
         max_diff_bytes: the largest difference of a dirty tree that is recorded.
         secrets: what to do about text in a difference that looks like a secret.
@@ -56,13 +60,22 @@ class Settings:
     fetch: bool = False
     wheelhouses: tuple[Path, ...] = ()
     repositories: tuple[str, ...] = ()
+    moved: tuple[tuple[str, str], ...] = ()
     indexes: tuple[Index, ...] = ()
     max_diff_bytes: int = _MAX_DIFF_BYTES
     secrets: Literal["refuse", "record"] = "refuse"
 
     def allows_repository(self, repository: str) -> bool:
-        """Whether a repository, by folder or URL, may be built from."""
-        return any(_below(repository, allowed) for allowed in self.repositories)
+        """Whether a repository, by folder or URL, may be built from; one that `moved` leads to may."""
+        return any(_below(repository, allowed) for allowed in (*self.repositories, *(new for _, new in self.moved)))
+
+    def find_moved(self, repository: str) -> str:
+        """Return where a repository that an archive names is now; as it is named where nothing else is said."""
+        fitting = [(old, new) for old, new in self.moved if _below(repository, old)]
+        if not fitting:
+            return repository
+        old, new = max(fitting, key=lambda pair: len(pair[0]))  # the most precise
+        return new.rstrip("/") + repository[len(old.rstrip("/")) :]
 
 
 def read_settings(folder: Path | None = None) -> Settings:
@@ -118,6 +131,10 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
         problems.append(f"secrets: {secrets!r} is neither 'refuse' nor 'record'")
     wheelhouses = _texts(document, "wheelhouses", problems)
     repositories = _texts(document, "repositories", problems)
+    moved = document.get("moved", {})
+    if not isinstance(moved, dict) or not all(isinstance(new, str) for new in moved.values()):
+        problems.append(f"moved: {moved!r} is not a table of texts: where each repository is now")
+        moved = {}
     indexes = _indexes(document.get("indexes", []), problems)
     if problems:
         raise SettingsError(str(path), problems)
@@ -125,9 +142,8 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
         path=path,
         fetch=fetch,
         wheelhouses=tuple((base / text).resolve() for text in wheelhouses),
-        repositories=tuple(
-            text if "://" in text or "@" in text else str((base / text).resolve()) for text in repositories
-        ),
+        repositories=tuple(_absolute(text, base) for text in repositories),
+        moved=tuple((old, _absolute(new, base)) for old, new in moved.items()),
         indexes=indexes,
         max_diff_bytes=size,
         secrets=secrets,
@@ -160,13 +176,24 @@ def _indexes(value: Any, problems: list[str]) -> tuple[Index, ...]:
     return tuple(found)
 
 
+def _absolute(repository: str, base: Path) -> str:
+    """Return a folder below the settings file as an absolute one, and a URL as it is."""
+    return repository if _is_url(repository) else str((base / repository).resolve())
+
+
+def _is_url(repository: str) -> bool:
+    return "://" in repository or "@" in repository or "::" in repository
+
+
 def _below(repository: str, allowed: str) -> bool:
-    if "://" in allowed or "@" in allowed:
-        return repository == allowed or repository.startswith(allowed.rstrip("/") + "/")
-    if "://" in repository:
+    if _is_url(allowed):
+        # Nothing below it leads up again: a server would take example.org/team/../other for another team's.
+        rest = repository.removeprefix(allowed.rstrip("/"))
+        return rest != repository and rest[:1] in ("", "/") and not _climbs(rest)
+    if _is_url(repository) or ":" in repository.partition("/")[0]:  # host:path is a URL to git
         return False
     return Path(repository).resolve().is_relative_to(allowed)
 
 
-def _normal(name: str) -> str:
-    return name.replace("_", "-").replace(".", "-").lower()
+def _climbs(path: str) -> bool:
+    return ".." in PurePosixPath(unquote(path).replace("\\", "/")).parts
