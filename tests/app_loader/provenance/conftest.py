@@ -18,6 +18,9 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     files = {p.as_posix(): p.read_bytes() for p in sorted(pathlib.Path(name).rglob("*")) if p.is_file()}
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\\nName: {project['name']}\\nVersion: {version}\\n".encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    for group, points in project.get("entry-points", {}).items():
+        lines = "".join(f"{key} = {value}\\n" for key, value in points.items())
+        files[f"{info}/entry_points.txt"] = f"[{group}]\\n{lines}".encode()
     rows = [f"{p},sha256={base64.urlsafe_b64encode(hashlib.sha256(d).digest()).rstrip(b'=').decode()},{len(d)}"
             for p, d in files.items()]
     files[f"{info}/RECORD"] = "\\n".join([*rows, f"{info}/RECORD,,", ""]).encode()

@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-_KEPT = ("UV_CACHE_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_HTTP_TIMEOUT", "UV_KEYRING_PROVIDER", "UV_CREDENTIALS_DIR")
+_KEPT = (
+    "UV_CACHE_DIR",
+    "UV_SYSTEM_CERTS",
+    "UV_NATIVE_TLS",
+    "UV_HTTP_TIMEOUT",
+    "UV_KEYRING_PROVIDER",
+    "UV_CREDENTIALS_DIR",
+)
 """What of uv's own environment is no matter of trust. The rest may name indexes, constraints, other interpreters."""
 
 

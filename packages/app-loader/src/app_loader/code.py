@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from policy_interface import PolicyArchitecture
 
@@ -149,9 +149,21 @@ class InstalledCode:
     @cached_property
     def wheel_sha256(self) -> str | None:
         """Digest of the wheel, where the installer recorded it. Source: PEP 610."""
-        text = self._distribution.read_text("direct_url.json")
-        hashes = json.loads(text).get("archive_info", {}).get("hashes", {}) if text else {}
+        hashes = self._direct_url.get("archive_info", {}).get("hashes", {})
         return cast("str | None", hashes.get("sha256"))
+
+    @property
+    def repository(self) -> tuple[str, str] | None:
+        """URL and commit where it was installed from a git repository, and the installer recorded it."""
+        vcs = self._direct_url.get("vcs_info", {})
+        if vcs.get("vcs") != "git" or not vcs.get("commit_id"):
+            return None
+        return str(self._direct_url["url"]), str(vcs["commit_id"])
+
+    @cached_property
+    def _direct_url(self) -> dict[str, Any]:
+        text = self._distribution.read_text("direct_url.json")
+        return cast("dict[str, Any]", json.loads(text)) if text else {}
 
     @property
     def requires(self) -> tuple[str, ...]:

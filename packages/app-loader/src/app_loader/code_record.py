@@ -25,6 +25,12 @@ from app_loader.judge import CONTRACT
 from app_loader.provenance import Provenance, find_provenance, strip_credentials
 from app_loader.store import Entry
 
+_SHOWN = 5
+
+
+class UnrecordedSourceWarning(UserWarning):
+    """A policy was saved from source that the archive and its repository alone cannot give again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedCode:
@@ -32,7 +38,8 @@ class RecordedCode:
 
     Attributes:
         record: distribution, version, digests, provenance.
-        requires: ``policy_interface``: the contract range; ``distributions``: the code's own requirements.
+        requires: ``policy_interface``: the contract range; ``distributions``: the code's own requirements;
+            ``companions``: the private companions, each with distribution, version and wheel_sha256.
         diff: the working tree's difference from its commit; None for a clean tree or no tree at all.
     """
 
@@ -66,6 +73,15 @@ def record_code(cls: type[PolicyArchitecture], made_of: Iterable[type] = ()) -> 
             stacklevel=3,
         )
     provenance = Provenance() if edited else _provenance(code, package)
+    if provenance.unrecorded:
+        shown = "; ".join(provenance.unrecorded[:_SHOWN])
+        more = len(provenance.unrecorded) - _SHOWN
+        warnings.warn(
+            f"{code.distribution} {code.version} cannot be built again from the archive and its repository alone: "
+            f"{shown}{f'; and {more} more' if more > 0 else ''}; commit or move them, or build and keep a wheel",
+            UnrecordedSourceWarning,
+            stacklevel=3,
+        )
     return RecordedCode(
         record=CodeRecord(
             distribution=code.distribution,
@@ -134,13 +150,16 @@ def _entry(origin: Origin) -> Entry:
 
 
 def _provenance(code: Code, package: str) -> Provenance:
-    """Return where source comes from: a stored wheel's as far as the store knows it, an installed package's by git."""
+    """Return where source comes from: by the store, by what an installer wrote down, or by git of a working tree."""
     if isinstance(code, StoredCode):
         known = code.entry.provenance
         if known.get("with_diff") or "commit" not in known:
             return Provenance()  # the commit alone would not give this wheel
         repository = strip_credentials(str(known["repository"]))
         return Provenance(repository=repository, commit=str(known["commit"]), dirty=False)
+    if isinstance(code, InstalledCode) and code.repository is not None:
+        repository, commit = code.repository
+        return Provenance(repository=strip_credentials(repository), commit=commit, dirty=False)
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
     return find_provenance(Path(next(iter(locations)))) if locations else Provenance()
@@ -148,4 +167,13 @@ def _provenance(code: Code, package: str) -> Provenance:
 
 def _requires(code: Code) -> dict[str, Any]:
     ranges = [r.specifier for r in map(Requirement, code.requires) if r.name == CONTRACT]
-    return {"policy_interface": str(ranges[0]) if ranges else "", "distributions": list(code.requires)}
+    found: dict[str, Any] = {
+        "policy_interface": str(ranges[0]) if ranges else "",
+        "distributions": list(code.requires),
+    }
+    if isinstance(code, StoredCode) and len(code.entry.wheels) > 1:
+        found["companions"] = [
+            {"distribution": wheel.name, "version": wheel.version, "wheel_sha256": wheel.sha256}
+            for wheel in code.entry.wheels[1:]
+        ]
+    return found

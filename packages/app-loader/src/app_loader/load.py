@@ -11,7 +11,7 @@ from mpt_format import Archive, open_archive
 from policy_interface import GameRules, InvalidConfigError, Policy
 
 from app_loader.build import build_on_meta, read_architecture
-from app_loader.code import Code
+from app_loader.code import Code, StoredCode
 from app_loader.devices import check_device
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
 from app_loader.judge import check_contract
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 Verify = Literal["structure", "full", "witness"]
-"""How much is checked: the container and every key and shape; also every digest; also the recorded behaviour."""
+"""How much is checked: the container and every key and shape; also every digest, of the archive and of the stored code;
+also the recorded behaviour."""
 
 
 def load_policy(
@@ -62,6 +63,7 @@ def load_policy(
         ArchiveError: the archive is missing, damaged, hostile or malformed; nothing was executed.
         UnsupportedVersionError: the archive needs a newer reader.
         ResolutionError: no code may be used; every candidate is named with its reason.
+        IntegrityError: the stored code is not what was unpacked, as far as `verify` looks.
         IncompatibleInterfaceError: the code asks for another contract than the installed one; none of it has run.
         IsolationError: the code cannot be imported in isolation.
         BuildError: the code cannot build the policy from the archive's config.
@@ -77,8 +79,11 @@ def load_policy(
     with open_archive(path) as archive:
         archive.verify("full" if verify in ("full", "witness") else "structure")
         resolution = resolve_archive(archive, code, opened_store)
+        if verify in ("full", "witness"):
+            check_stored(resolution, opened_store)
         loaded = load_with(archive, resolution, device=device)
-        unproven = verify is None and code != "trained" and archive.manifest.witness is not None
+        exact = code == "trained" and resolution.chosen is not None and resolution.chosen.exact
+        unproven = verify is None and not exact and archive.manifest.witness is not None
         if verify == "witness" or unproven:
             check_witness(loaded, archive)
     return loaded if rules is None else loaded.adapt(rules)
@@ -110,6 +115,17 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
         archive=shlex.quote(str(archive.path)),
         indexed=any(index.gives(record.distribution) for index in settings.indexes),
     )
+
+
+def check_stored(resolution: Resolution, store: Store) -> None:
+    """Check every file of stored code against what was pinned when it was unpacked; of an installed one nothing is.
+
+    Raises:
+        IntegrityError: a file differs, is missing or is new; nothing of it has run.
+    """
+    chosen = resolution.chosen
+    if chosen is not None and isinstance(chosen.code, StoredCode):
+        store.check(chosen.code.entry)
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:

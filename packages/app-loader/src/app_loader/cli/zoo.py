@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from mpt_format import CodeRecord
+
+    from app_loader.settings import Settings
+    from app_loader.sources import PinnedCompanion
     from app_loader.store import Entry, Store
 
 _STORE = click.option(
@@ -61,7 +65,9 @@ def add(
     settings, opened, path = read_settings(), Store(store), Path(source)
     wheels = [Path(text) for text in companions if text.endswith(".whl")]
     if path.suffix == ".mpt":
-        record, diff = _read_archive(path)
+        record, diff, pinned = _read_archive(path)
+        if from_source:
+            _say_build(record, diff, repository, settings)
         entries = [
             add_archive(
                 opened,
@@ -72,6 +78,8 @@ def add(
                 repository=repository,
                 accept_digest=accept_digest,
                 archive=source,
+                pinned=pinned,
+                companions=companions,
             )
         ]
     elif path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
@@ -183,10 +191,12 @@ def remove(name: str, store: str | None) -> None:
     click.echo(f"removed {entry.distribution} {entry.version} {entry.digest[:12]}")
 
 
-def _read_archive(path: Path) -> tuple[Any, bytes | None]:
+def _read_archive(path: Path) -> tuple[CodeRecord, bytes | None, list[PinnedCompanion]]:
+    """Return what an archive says of its code, the difference of its source, and the companions that it pins."""
     from mpt_format import open_archive
 
     from app_loader.errors import ProvenanceError
+    from app_loader.sources import PinnedCompanion
 
     with open_archive(path) as archive:
         archive.verify("full")  # the difference is about to be applied and built
@@ -194,7 +204,30 @@ def _read_archive(path: Path) -> tuple[Any, bytes | None]:
         if record is None:
             raise ProvenanceError(str(path), ["it records no code"], "mpt zoo add WHEEL")
         diff = archive.read_member(record.diff_member) if record.diff_member else None
-    return record, diff
+        listed = archive.manifest.requires.get("companions")
+    pinned = [
+        PinnedCompanion(
+            distribution=str(each.get("distribution")),
+            version=str(each.get("version")),
+            sha256=str(each.get("wheel_sha256")),
+        )
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, dict)
+    ]
+    return record, diff, pinned
+
+
+def _say_build(record: CodeRecord, diff: bytes | None, repository: str | None, settings: Settings) -> None:
+    """Say what is about to be built, on the way of errors: building runs code of the repository and of the archive."""
+    from app_loader.credentials import strip_credentials
+
+    place = strip_credentials(repository or settings.find_moved(record.repository or "no repository"))
+    click.echo(
+        f"building {record.distribution} {record.version} from {place} at {(record.commit or '?')[:12]}", err=True
+    )
+    if diff:
+        changed = sum(line.startswith(b"diff --git ") for line in diff.split(b"\n"))
+        click.echo(f"  with the archive's own difference: {changed} files, {len(diff)} bytes", err=True)
 
 
 def _get(store: Store, name: str) -> Entry:
@@ -236,6 +269,13 @@ def _details(entry: Entry) -> dict[str, Any]:
 
 def _say_added(entry: Entry) -> None:
     click.echo(f"added {entry.distribution} {entry.version} sha256:{entry.wheels[0].sha256[:12]}")
+    if "accepted_because" in entry.provenance:
+        click.echo(f"  accepted, because {entry.provenance['accepted_because']}")
+    if "requirement" in entry.provenance and entry.provenance.get("pinned") is None:
+        click.echo(
+            f"  note: chosen by name and version from a configured {entry.provenance['source']}; "
+            f"--sha256 {entry.wheels[0].sha256} pins it"
+        )
     for wheel in entry.wheels[1:]:
         click.echo(f"  with {wheel.name} {wheel.version} sha256:{wheel.sha256[:12]}")
     for library in entry.shared_libraries():

@@ -87,8 +87,12 @@ def _borrow(folder: Path, commit: str, tree: Path) -> tuple[Path, str]:
     if (git_folder / "shallow").is_file():
         shutil.copyfile(git_folder / "shallow", git / "shallow")
     references = ask("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags").splitlines()
-    lines = [f"update {name.replace('refs/heads/', 'refs/remotes/origin/', 1)} {of}" for of, name in map(_split, references)]
-    plain_git(tree, "update-ref", "--stdin", given="".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+    lines = [
+        f"update {name.replace('refs/heads/', 'refs/remotes/origin/', 1)} {of}" for of, name in map(_split, references)
+    ]
+    plain_git(
+        tree, "update-ref", "--stdin", given="".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
+    )
     return git_folder, full
 
 

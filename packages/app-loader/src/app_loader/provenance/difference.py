@@ -98,9 +98,7 @@ def read_difference(tree: Tree, package: Path, project: Path, *, max_bytes: int)
     found.check_size(max_bytes * _UNTRACKED_FACTOR)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "git"
-        plain_git(
-            tree.top, "init", "--quiet", "--bare", "--template=", f"--object-format={tree.hashing}", str(folder)
-        )
+        plain_git(tree.top, "init", "--quiet", "--bare", "--template=", f"--object-format={tree.hashing}", str(folder))
         (folder / "objects" / "info").mkdir(exist_ok=True)
         (folder / "objects" / "info" / "alternates").write_bytes(bytes(tree.objects) + b"\n")
         (folder / "info").mkdir(exist_ok=True)
@@ -125,7 +123,9 @@ def read_difference(tree: Tree, package: Path, project: Path, *, max_bytes: int)
             plain_git(tree.top, *command, "--binary", tree.commit, environment=environment, output=file)
         size = patch.stat().st_size
         if size > max_bytes:
-            raise TooLargeError(size, _largest(tree.top, found.changed(git("diff-index", "-z", "--cached", "--name-only", tree.commit))))
+            raise TooLargeError(
+                size, _largest(tree.top, found.changed(git("diff-index", "-z", "--cached", "--name-only", tree.commit)))
+            )
         text = plain_git(tree.top, *command, "--text", "-U0", tree.commit, environment=environment) if size else b""
         return Difference(patch=patch.read_bytes(), text=text, unrecorded=tuple(found.unrecorded))
 
@@ -163,7 +163,7 @@ class _Files:
         staged = self._staged()
         filters = self._filters([*tracked, *(name for name in staged if name not in tracked)])
         for name, (mode, blob) in tracked.items():
-            if name in staged and staged[name]:
+            if staged.get(name):
                 continue  # a sparse checkout leaves it out: it is as the commit says
             if mode == "160000":
                 if self._within(name, self._package):

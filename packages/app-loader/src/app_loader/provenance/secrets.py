@@ -28,16 +28,17 @@ _ISSUED = {
     "an API key": rb"(?<![\w-])sk-(?=[A-Za-z0-9_-]{0,200}[0-9])(?=[A-Za-z0-9_-]{0,200}[A-Z])[A-Za-z0-9_-]{20}",
 }
 _WITH_VALUE = {
-    "a URL with a password": rb"://[^\s/:@'\"<>{}$%*,]{0,100}:(?P<value>[^\s/@'\"<>{}$%*,]{4,200})@[\w\[][\w.\]:-]*\.?\w",
-    "a netrc entry": rb"\bmachine\s{1,9}\S{1,200}\s{1,9}login\s{1,9}\S{1,200}\s{1,9}password\s{1,9}(?P<value>\S{1,200})",
+    "a URL with a password": rb"://[^\s/:@'\"<>{}$%*,]{0,100}:(?P<value>[^\s/@'\"<>{}$%*,]{4,200})@[\w\[]",
+    "a netrc entry": rb"\bmachine\s{1,9}\S{1,200}\s{1,9}login\s{1,9}\S{1,200}\s{1,9}"
+    rb"password\s{1,9}(?P<value>\S{1,200})",
     "a bearer token": rb"(?i:\bauthorization['\"]?\s{0,9}[:=,]\s{0,9}['\"]?(?:bearer|token|basic)\s{1,9})"
     rb"(?P<value>[A-Za-z0-9._~+/=-]{16,})",
 }
 _GIVEN = (
     rb"(?i:passw(?:or)?d|passphrase|secret|secret_?key|api_?key|(?:auth|access|refresh|bearer)_?token|private_?key)"
     rb"['\"]?\s{0,9}(?::\s{0,9}\w{1,40}\s{0,9})?[:=]\s{0,9}(?P<quote>['\"])(?P<value>[^'\"\s]{8,200})(?P=quote)",
-    rb"^[ \t]{0,40}(?:export[ \t]+)?[A-Z0-9_]{0,60}(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_?KEY)[A-Z0-9_]{0,20}="
-    rb"(?P<value>[^\s'\"#;$<({\[]{8,200})[ \t\r]*$",
+    rb"^[ \t]{0,40}(?:export[ \t]+)?[A-Z0-9_]{0,60}(?:PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|ACCESS_?KEY)"
+    rb"[A-Z0-9_]{0,20}=(?P<value>[^\s'\"#;$<({\[]{8,200})[ \t\r]*$",
 )
 _PATTERNS = [
     (kind, re.compile(pattern, re.MULTILINE)) for kind, pattern in (*_ISSUED.items(), *_WITH_VALUE.items())

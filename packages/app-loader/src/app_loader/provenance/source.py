@@ -106,7 +106,7 @@ def _tree(top: Path, commit: str) -> Tree:
 
 
 def _repository(package: Path, top: Path) -> str:
-    """Return the URL of the branch's remote, else of origin, else of the only remote; the folder where there is none."""
+    """Return the URL of the branch's remote, else of origin, else of the only one; the folder where there is none."""
     branch = _ask(package, "symbolic-ref", "--quiet", "--short", "HEAD")
     tracked = _ask(package, "config", "--get", f"branch.{branch}.remote") if branch else None
     remotes = (_ask(package, "remote") or "").splitlines()
@@ -119,7 +119,7 @@ def _repository(package: Path, top: Path) -> str:
 
 
 def _meant(package: Path, top: Path, remote: str, url: str) -> str:
-    """Return what a remote's URL means elsewhere: a person's abbreviation (insteadOf) written out, a folder absolute."""
+    """Return what a remote's URL means elsewhere: an abbreviation (insteadOf) written out, a folder absolute."""
     if "://" not in url:
         url = _ask(package, "ls-remote", "--get-url", remote) or url
     if "://" not in url and (top / url).exists():

@@ -23,6 +23,7 @@ class Candidate:
         reason: why, in words.
         location: the wheel that could be added to the store; None where there is nothing to add.
         code: the code itself; None when rejected before it could be opened.
+        exact: False where a person let it stand for the trained code, whose digest it does not have.
     """
 
     source: Source
@@ -33,6 +34,7 @@ class Candidate:
     reason: str
     location: str | None = None
     code: Code | None = field(default=None, compare=False, repr=False)
+    exact: bool = True
 
     def to_document(self) -> dict[str, Any]:
         """Return the candidate as plain data."""

@@ -71,7 +71,7 @@ def _trained(record: CodeRecord, store: Store) -> Iterator[Candidate]:
 
     stored = False
     for entry in sorted(_entries(store, record.distribution), key=preference):
-        candidate = _judge_identity("store", StoredCode(entry), record)
+        candidate = _judge_stored(store, entry, record)
         stored = stored or candidate.accepted
         yield candidate
     installed = find_installed(record.distribution)
@@ -106,6 +106,24 @@ def _wheels(
             reason=reason,
             location=str(wheel) if fits else None,
         )
+
+
+def _judge_stored(store: Store, entry: Entry, record: CodeRecord) -> Candidate:
+    """Judge an entry by its digests, then by what a person let it stand for."""
+    code = StoredCode(entry)
+    candidate = _judge_identity("store", code, record)
+    if not candidate.accepted:
+        if record.unit_sha256 is None:
+            for pinned in (record.wheel_sha256, record.package_sha256):
+                acceptance = store.find_acceptance(entry, pinned)
+                if acceptance is not None:
+                    return _candidate("store", code, True, acceptance.because, exact=acceptance.exact)
+        return candidate
+    if record.unit_sha256 is None and len(entry.wheels) > 1:
+        private = ", ".join(f"{wheel.name} {wheel.version}" for wheel in entry.wheels[1:])
+        reason = f"{candidate.reason}; the archive does not pin its private companions: {private}"
+        return _candidate("store", code, True, reason)
+    return candidate
 
 
 def _judge_identity(source: Source, code: Code, record: CodeRecord) -> Candidate:
@@ -182,7 +200,7 @@ def _entries(store: Store, distribution: str) -> list[Entry]:
     return [entry for entry in store.entries() if canonicalize_name(entry.distribution) == name]
 
 
-def _candidate(source: Source, code: Code, accepted: bool, reason: str) -> Candidate:
+def _candidate(source: Source, code: Code, accepted: bool, reason: str, *, exact: bool = True) -> Candidate:
     return Candidate(
         source=source,
         distribution=code.distribution,
@@ -191,6 +209,7 @@ def _candidate(source: Source, code: Code, accepted: bool, reason: str) -> Candi
         accepted=accepted,
         reason=reason,
         code=code if accepted else None,
+        exact=exact,
     )
 
 

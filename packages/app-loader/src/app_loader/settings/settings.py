@@ -9,13 +9,14 @@ import fnmatch
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
+from app_loader.credentials import strip_credentials
 from app_loader.errors import SettingsError
 
 SETTINGS_VARIABLE = "MPT_SETTINGS"
@@ -32,8 +33,11 @@ class Index:
         packages: the distributions it may give, as names or patterns; a name that no index is listed for is refused.
     """
 
-    url: str = field(repr=False)  # it may hold a password
+    url: str
     packages: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Index(url={strip_credentials(self.url)!r}, packages={self.packages!r})"
 
     def gives(self, distribution: str) -> bool:
         """Whether the index is listed for a distribution."""
@@ -182,7 +186,8 @@ def _absolute(repository: str, base: Path) -> str:
 
 
 def _is_url(repository: str) -> bool:
-    return "://" in repository or "@" in repository or "::" in repository
+    start = repository.partition("/")[0]
+    return "://" in repository or "@" in start or "::" in start
 
 
 def _below(repository: str, allowed: str) -> bool:

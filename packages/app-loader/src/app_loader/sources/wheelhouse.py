@@ -32,7 +32,7 @@ def find_wheels(folders: Iterable[Path], requirement: Requirement, sha256: str |
                 continue
             if sha256 is None or wheel_sha256(path).startswith(sha256):
                 found.append((version, path))
-    return [path for _, path in sorted(found, key=lambda item: item[0])]
+    return [path for _, path in sorted(found)]
 
 
 def wheel_sha256(path: Path) -> str:

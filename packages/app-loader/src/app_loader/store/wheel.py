@@ -11,12 +11,16 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import stat
 import zipfile
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from app_loader.errors import UnsafeWheelError
 
@@ -25,6 +29,8 @@ MAX_SIZE_BYTES = 4 * 1024**3
 MAX_RATIO = 500
 """Unpacked bytes per packed byte. Source of the order of magnitude: deflate cannot exceed 1032."""
 _SMALL_BYTES = 1024**2
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""Source: the "Names and normalization" page of the PyPA specifications."""
 _UNPINNED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
 
@@ -75,35 +81,40 @@ def wheel_sha256(path: Path) -> str:
         raise UnsafeWheelError(str(path), [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
 
 
-def read_wheel(path: Path) -> Wheel:
+def read_wheel(path: Path, *, named: Path | None = None) -> Wheel:
     """Return what a wheel says about itself, having checked its structure.
+
+    Args:
+        path: the file.
+        named: what an error calls it; `path` when not given.
 
     Raises:
         UnsafeWheelError: it is no wheel, or holds what no wheel of pure modules holds; every problem is listed.
     """
+    subject = str(named or path)
     sha256 = wheel_sha256(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(path, archive, sha256)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-        raise UnsafeWheelError(str(path), [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
+            return _read(path, archive, sha256, subject)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, UnicodeDecodeError) as error:
+        raise UnsafeWheelError(subject, [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
 
 
-def _read(path: Path, archive: zipfile.ZipFile, sha256: str) -> Wheel:
+def _read(path: Path, archive: zipfile.ZipFile, sha256: str, subject: str) -> Wheel:
     entries = archive.infolist()
     problems = _structure_problems(entries)
     infos = {name.partition("/")[0] for name in archive.namelist() if name.partition("/")[0].endswith(".dist-info")}
     if len(infos) != 1:
         problems.append(f"it has {len(infos)} dist-info folders, a wheel has one")
     if problems:
-        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+        raise UnsafeWheelError(subject, problems, "uv build --wheel")
     info = infos.pop()
     names = set(archive.namelist())
     for needed in ("METADATA", "RECORD", "WHEEL"):
         if f"{info}/{needed}" not in names:
             problems.append(f"{info}/{needed} is missing")
     if problems:
-        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+        raise UnsafeWheelError(subject, problems, "uv build --wheel")
     headers = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode("utf-8"))
     pinned, problems = _record(archive.read(f"{info}/RECORD").decode("utf-8"), info)
     files = [entry.filename for entry in entries if not entry.is_dir()]
@@ -113,9 +124,11 @@ def _read(path: Path, archive: zipfile.ZipFile, sha256: str) -> Wheel:
     problems += [f"RECORD lists {name}, which is missing" for name in pinned if name not in names]
     if not headers.get("Name") or not headers.get("Version"):
         problems.append(f"{info}/METADATA names no distribution or no version")
+    else:
+        problems += _identity_problems(str(headers["Name"]), str(headers["Version"]), info, path.name)
     members = {name: target for name in files if (target := _target(name, info)) is not None}
     if problems:
-        raise UnsafeWheelError(str(path), problems, "uv build --wheel")
+        raise UnsafeWheelError(subject, problems, "uv build --wheel")
     return Wheel(
         path=path,
         name=str(headers["Name"]),
@@ -127,6 +140,37 @@ def _read(path: Path, archive: zipfile.ZipFile, sha256: str) -> Wheel:
         hashes={target: pinned[name] for name, target in members.items() if name in pinned},
         requires_python=str(headers.get("Requires-Python") or ""),
     )
+
+
+def _identity_problems(name: str, version: str, info: str, file: str) -> list[str]:
+    """Return where a wheel's metadata, its dist-info folder and its file name do not name one and the same thing.
+
+    A wheel is chosen by its file's name and known by its metadata's: the two must not be different projects.
+    """
+    if not _NAME.fullmatch(name):  # letters of other alphabets look like these and are others
+        return [f"METADATA names the distribution {name!a}; a name has ASCII letters, digits, '.', '-' and '_'"]
+    try:
+        said = (canonicalize_name(name), Version(version))
+    except InvalidVersion:
+        return [f"METADATA has the version {version!r}, which is none"]
+    problems = []
+    folder, _, folder_version = info.removesuffix(".dist-info").rpartition("-")
+    if not _same(folder, folder_version, said):
+        problems.append(f"METADATA names {name} {version}, its folder is {info}")
+    try:
+        file_name, file_version, *_ = parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        return problems  # it was not chosen by its name
+    if (file_name, file_version) != said:
+        problems.append(f"METADATA names {name} {version}, the file is {file}")
+    return problems
+
+
+def _same(name: str, version: str, said: tuple[str, Version]) -> bool:
+    try:
+        return (canonicalize_name(name), Version(version.replace("_", "-"))) == said
+    except InvalidVersion:
+        return False
 
 
 def _structure_problems(entries: list[zipfile.ZipInfo]) -> list[str]:
