@@ -220,7 +220,7 @@ class _Files:
         yield from (name for name in staged if name not in tracked)
         others = ("ls-files", "-z", "--others", "--exclude-standard")
         yield from self._ask(*others, "--", self._sources or ".")
-        for name in self._ask(*others, "--directory", "--", self._project or "."):
+        for name in self._ask(*others, "--", self._project or "."):
             path = PurePosixPath(name)
             direct = not name.endswith("/") and path.parent == PurePosixPath(self._project or ".")
             build = path.name.lower() in _BUILD_FILES or path.name.lower().startswith(_BUILD_STEMS)
