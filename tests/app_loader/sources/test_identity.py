@@ -17,7 +17,6 @@ from app_loader.settings import Index, Settings, read_settings
 from app_loader.sources import PinnedCompanion, add_archive, add_requirement, add_wheels
 from app_loader.sources.wheelhouse import wheel_sha256
 from app_loader.store import Store
-from app_loader.store import store as store_module
 from click.testing import CliRunner
 from mpt_format import open_archive
 from policy_interface import GameRules
@@ -83,14 +82,14 @@ def test_what_is_unpacked_is_what_was_hashed_though_the_file_changes_meanwhile(
     honest = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 1"})
     other = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 2"})
     wheel = Path(shutil.copy(honest, tmp_path / honest.name))
-    hashed = store_module.wheel_sha256
+    hashed = wheel_sha256
 
     def swap(path: Path) -> str:
         found = hashed(path)
         Path(shutil.copy(other, tmp_path / "other.whl")).replace(path)
         return found
 
-    monkeypatch.setattr(store_module, "wheel_sha256", swap)
+    monkeypatch.setattr("app_loader.store.store.wheel_sha256", swap)
     with pytest.raises(IntegrityError):
         store.add([wheel], sha256=wheel_sha256(honest))
     assert store.entries() == []

@@ -313,7 +313,7 @@ class SettingsError(LoaderError):
     def __init__(self, path: str, problems: Iterable[str]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        super().__init__(f"{path} is not a settings file:{_listing(self.problems)}\nSee docs/isolation.md, 'Settings'")
+        super().__init__(f"{path} is not a settings file:{_listing(self.problems)}\nSee docs/trust.md, 'Settings'")
 
 
 class DeviceError(LoaderError, RuntimeError):

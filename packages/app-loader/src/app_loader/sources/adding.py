@@ -1,4 +1,4 @@
-"""From what a person named to an entry: wheels at hand, and a repository at a commit."""
+"""From a source to an entry: every way of adding, and here wheels at hand and a repository at a commit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 
 from app_loader.provenance import build_wheel
 from app_loader.settings import Settings
+from app_loader.sources.archive import add_archive
+from app_loader.sources.companions import ALWAYS_SHARED
 from app_loader.sources.repositories import absolute, check_repository
+from app_loader.sources.requirement import add_requirement
 from app_loader.store import Entry, Store
+
+__all__ = ["ALWAYS_SHARED", "add_archive", "add_repository", "add_requirement", "add_wheels"]
 
 
 def add_wheels(store: Store, wheels: Sequence[Path], *, sha256: str | None = None, **provenance: Any) -> Entry:
