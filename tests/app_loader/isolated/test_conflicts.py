@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
+import pkgutil
+import sys
 from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,44 @@ from app_loader.store import Entry
 AddVersions = Callable[..., dict[str, Entry]]
 
 REFUSED = {
+    "a setting of a backend": (
+        "import torch\ntorch.backends.toy_level = {n}\ndef answer(): return torch.backends.toy_level",
+        ("torch.backends", "toy_level"),
+    ),
+    "a level of logging": (
+        "import logging\nlogging.addLevelName(3{n}, 'TOY')\ndef answer(): return logging.getLevelName('TOY') - 30",
+        ("logging._nameToLevel", "TOY"),
+    ),
+    "an error handler of codecs": (
+        "import codecs\ncodecs.register_error('toy', lambda error: ('{n}', error.end))\n"
+        "def answer(): return int('\\xe9'.encode('ascii', 'toy'))",
+        ("_codecs.register_error", "toy"),
+    ),
+    "a pytree node of a shared class": (
+        "import collections\nimport torch.utils._pytree as pytree\n"
+        "pytree.register_pytree_node(collections.ChainMap, lambda c: ([{n}], None), lambda v, c: v[0])\n"
+        "def answer(): return pytree.tree_leaves(collections.ChainMap())[0]",
+        ("torch.utils._pytree.SUPPORTED_NODES", "ChainMap"),
+    ),
+    "a kernel of a shared operator": (
+        "import torch\n@torch.library.impl('aten::cauchy', 'XLA')\ndef kernel(x, *a, **k): return x + {n}\n"
+        "def answer(): return 0",
+        ("torch.library.impl", "aten::cauchy, XLA"),
+    ),
+    "a kernel of a shared operator, by a library": (
+        "import torch\nlib = torch.library.Library('aten', 'IMPL')\n"
+        "lib.impl('geometric', lambda x, *a, **k: x + {n}, 'XLA')\n"
+        "def answer(): return 0",
+        ("torch.library.Library", "aten::geometric, XLA"),
+    ),
+    "a module of a shared name": (
+        "import sys, types\nmade = types.ModuleType('toy_made_up')\nmade.number = {n}\n"
+        "sys.modules['toy_made_up'] = made\n"
+        "def answer():\n    import toy_made_up\n    return toy_made_up.number",
+        ("sys.modules", "toy_made_up"),
+    ),
+}
+REPLACED = {
     "a method of a shared class": (
         "import torch\ndef forward(self, x): return x * {n}\ntorch.nn.Identity.forward = forward\n"
         "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
@@ -45,46 +87,10 @@ REFUSED = {
         "def answer(): return float(torch.nn.Identity()(torch.ones(1)))",
         ("torch.nn.modules.linear.Identity", "forward"),
     ),
-    "a setting of a backend": (
-        "import torch\ntorch.backends.toy_level = {n}\ndef answer(): return torch.backends.toy_level",
-        ("torch.backends", "toy_level"),
-    ),
-    "a level of logging": (
-        "import logging\nlogging.addLevelName(3{n}, 'TOY')\ndef answer(): return logging.getLevelName('TOY') - 30",
-        ("logging._nameToLevel", "TOY"),
-    ),
     "an encoder of json": (
         "import json\ndef default(self, value): return {n}\njson.JSONEncoder.default = default\n"
         "def answer(): return int(json.dumps(1j))",
         ("json.encoder.JSONEncoder", "default"),
-    ),
-    "an error handler of codecs": (
-        "import codecs\ncodecs.register_error('toy', lambda error: ('{n}', error.end))\n"
-        "def answer(): return int('\\xe9'.encode('ascii', 'toy'))",
-        ("_codecs.register_error", "toy"),
-    ),
-    "a pytree node of a shared class": (
-        "import collections\nimport torch.utils._pytree as pytree\n"
-        "pytree.register_pytree_node(collections.ChainMap, lambda c: ([{n}], None), lambda v, c: v[0])\n"
-        "def answer(): return pytree.tree_leaves(collections.ChainMap())[0]",
-        ("torch.utils._pytree.SUPPORTED_NODES", "ChainMap"),
-    ),
-    "a kernel of a shared operator": (
-        "import torch\n@torch.library.impl('aten::cauchy', 'XLA')\ndef kernel(x, *a, **k): return x + {n}\n"
-        "def answer(): return 0",
-        ("torch.library.impl", "aten::cauchy, XLA"),
-    ),
-    "a kernel of a shared operator, by a library": (
-        "import torch\nlib = torch.library.Library('aten', 'IMPL')\n"
-        "lib.impl('geometric', lambda x, *a, **k: x + {n}, 'XLA')\n"
-        "def answer(): return 0",
-        ("torch.library.Library", "aten::geometric, XLA"),
-    ),
-    "a module of a shared name": (
-        "import sys, types\nmade = types.ModuleType('toy_made_up')\nmade.number = {n}\n"
-        "sys.modules['toy_made_up'] = made\n"
-        "def answer():\n    import toy_made_up\n    return toy_made_up.number",
-        ("sys.modules", "toy_made_up"),
     ),
 }
 # what is imported, what is registered, what is asked
@@ -181,6 +187,16 @@ class Registry:
 
 registry = Registry()
 once = {}
+classes = {}
+
+class Base:
+    pass
+
+def register_class(name, kind):
+    classes[name] = kind
+
+def make(name, size):
+    return classes[name](size)
 
 def register_once(name, function):
     if name in once:
@@ -237,6 +253,148 @@ def test_each_version_calls_the_function_that_it_registered_itself(versions: Add
     for number in ("1", "2"):
         unload(entries[number].unit)
     assert eval(question, outside) == 3
+
+
+@pytest.mark.parametrize("table", REPLACED, ids=lambda name: name.replace(" ", "-"))
+def test_what_each_version_replaces_is_replaced_for_its_own_code(
+    versions: AddVersions, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, (where, key) = REPLACED[table]
+    owner = pkgutil.resolve_name(f"{where.rpartition('.')[0]}:{where.rpartition('.')[2]}")
+    outside: dict[str, Any] = {}
+    original = vars(owner)[key]
+    entries = versions({"toy_zoo/__init__.py": source})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    assert f"{where}: {key}: toy-zoo 1.0 and toy-zoo 2.0 each replace it for their own code" in caplog.text
+    exec("import json\nimport torch\nlayer = torch.nn.Identity()", outside)
+    assert float(outside["layer"](outside["torch"].ones(1) * 7)) == 7  # nobody's code: what was there before
+    with pytest.raises(TypeError):
+        json.dumps(1j)
+    for entry in entries.values():
+        unload(entry.unit)
+    assert vars(owner)[key] is original
+
+
+CLASSES = """
+import toy_shared
+class Codec(toy_shared.Base):
+    def __init__(self, size): self.size = size + {n}
+    number = {n}
+toy_shared.register_class("codec", Codec)
+def answer():
+    made = toy_shared.make("codec", 0)
+    class Wider(toy_shared.classes["codec"]): pass
+    return made.size if isinstance(made, Codec) and isinstance(made, toy_shared.classes["codec"]) and (
+        toy_shared.classes["codec"].number == Wider.number == made.size) else 0
+"""
+
+
+@pytest.mark.usefixtures("_shared")
+def test_each_version_finds_its_own_class_in_a_shared_table(versions: AddVersions) -> None:
+    entries = versions({"toy_zoo/__init__.py": CLASSES})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    shared = importlib.import_module("toy_shared")
+    stands = shared.classes["codec"]
+    assert isinstance(stands, type)
+    assert issubclass(modules[1].Codec, stands)
+    with pytest.raises(RegistrationConflictError):
+        shared.make("codec", 0)
+    for number in ("1", "3"):
+        unload(entries[number].unit)
+    assert shared.make("codec", 0).size == 2
+
+
+@pytest.mark.usefixtures("_shared")
+def test_classes_of_the_same_content_are_each_versions_own_and_anybodys_first(versions: AddVersions) -> None:
+    body = "    lock = __import__('threading').Lock()\n    number"
+    source = CLASSES.replace("{n}", "1").replace("    number", body, 1) + "# {n}"
+    modules = [entry.import_module("toy_zoo") for entry in versions({"toy_zoo/__init__.py": source}).values()]
+    assert [module.answer() for module in modules] == [1, 1, 1]
+    assert type(importlib.import_module("toy_shared").make("codec", 0)) is modules[0].Codec
+
+
+@pytest.mark.usefixtures("_shared")
+def test_members_that_versions_put_into_shared_classes_are_their_own(versions: AddVersions) -> None:
+    source = """
+import toy_shared
+toy_shared.Registry.width = property(lambda self: len(self.made) + {n})
+toy_shared.Registry.depth = property(lambda self: {n})
+toy_shared.Registry.named = classmethod(lambda cls: {n})
+def answer():
+    registry = toy_shared.registry
+    return {n} if (registry.width, registry.depth, registry.named()) == ({n}, {n}, {n}) else 0
+"""
+    entries = versions({"toy_zoo/__init__.py": source})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    with pytest.raises(RegistrationConflictError):  # nobody's code, and nothing was there before
+        importlib.import_module("toy_shared").registry.width  # noqa: B018
+
+
+@pytest.mark.usefixtures("_shared")
+@pytest.mark.parametrize("guard", ["if True", "if not hasattr(toy_shared.Registry, '_old_size')"])
+def test_what_a_version_keeps_aside_is_what_stood_there_before_any(versions: AddVersions, guard: str) -> None:
+    source = f"""
+import toy_shared
+{guard}: toy_shared.Registry._old_size = toy_shared.Registry.size
+def size(self): return self._old_size() + {{n}}
+toy_shared.Registry.size = size
+def answer(): return toy_shared.registry.size()
+"""
+    modules = [entry.import_module("toy_zoo") for entry in versions({"toy_zoo/__init__.py": source}).values()]
+    assert [module.answer() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    assert importlib.import_module("toy_shared").registry.size() == 0
+
+
+@pytest.mark.usefixtures("_shared")
+def test_methods_that_are_patched_for_a_while_and_removed_bother_nobody(versions: AddVersions) -> None:
+    source = """
+import toy_shared
+def patched():
+    kind = toy_shared.Registry
+    for name in ("size", "__delattr__"):
+        setattr(kind, "_old" + name, getattr(kind, name))
+    setattr(kind, "size", lambda self: {n})
+    setattr(kind, "__delattr__", lambda self, name: object.__delattr__(self, name))
+    try:
+        return toy_shared.registry.size()
+    finally:
+        for name in ("size", "__delattr__"):
+            setattr(kind, name, getattr(kind, "_old" + name))
+            delattr(kind, "_old" + name)
+"""
+    modules = [entry.import_module("toy_zoo") for entry in versions({"toy_zoo/__init__.py": source}).values()]
+    assert [module.patched() for module in (*modules, *modules)] == [1, 2, 3, 1, 2, 3]
+    assert importlib.import_module("toy_shared").registry.size() == 0
+
+
+@pytest.mark.usefixtures("_shared")
+def test_what_a_plain_import_of_the_package_registered_stays_the_applications(
+    versions: AddVersions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "import toy_shared\nfrom toy_zoo.numbers import number\n" + (
+        "class Codec(toy_shared.Base):\n    def __init__(self, size): self.size = number\n"
+        "toy_shared.register_class('codec', Codec)\n"
+        "toy_shared.scaled = lambda x: number\n"
+        "def answer(): return (toy_shared.make('codec', 0).size, toy_shared.scaled(0))"
+    )
+    folder = tmp_path / "plain" / "toy_zoo"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(source)
+    (folder / "numbers.py").write_text("number = 9")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    plain = importlib.import_module("toy_zoo")
+    try:
+        entries = versions({"toy_zoo/__init__.py": source, "toy_zoo/numbers.py": "number = {n}"})
+        modules = [plain, *(entry.import_module("toy_zoo") for entry in entries.values())]
+        assert [module.answer() for module in (*modules, *modules)] == [(9, 9), (1, 1), (2, 2), (3, 3)] * 2
+        shared = importlib.import_module("toy_shared")
+        assert shared.make("codec", 0).size == 9
+    finally:
+        sys.modules.pop("toy_zoo")
+        sys.modules.pop("toy_zoo.numbers")
 
 
 WRAPPERS = {
@@ -322,17 +480,20 @@ toy_shared.Registry.toy = once
 
 
 @pytest.mark.usefixtures("_shared")
-def test_equal_code_that_computes_with_another_constant_is_a_conflict(versions: AddVersions) -> None:
-    source = "import toy_shared\nfrom toy_zoo.consts import c\ntoy_shared.Registry.register = lambda self: c"
+def test_equal_code_that_computes_with_another_constant_is_other_content(versions: AddVersions) -> None:
+    source = """
+import toy_shared
+from toy_zoo.consts import c
+toy_shared.register_once("toy", lambda: c)
+def answer(): return toy_shared.once["toy"]()
+"""
     entries = versions({"toy_zoo/__init__.py": source, "toy_zoo/consts.py": "c = {n}"})
-    entries["1"].import_module("toy_zoo")
-    with pytest.raises(RegistrationConflictError):
-        entries["2"].import_module("toy_zoo")
+    assert [entry.import_module("toy_zoo").answer() for entry in entries.values()] == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("_shared")
 def test_a_refusal_that_old_code_catches_is_raised_all_the_same(versions: AddVersions) -> None:
-    source = "import toy_shared\ntry:\n    toy_shared.Registry.register = lambda self: {n}\nexcept Exception:\n    pass"
+    source = "import toy_shared\ntry:\n    toy_shared.toy_level = {n}\nexcept Exception:\n    pass"
     entries = versions({"toy_zoo/__init__.py": source})
     entries["1"].import_module("toy_zoo")
     with pytest.raises(RegistrationConflictError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from app_loader.isolated import unload
 from app_loader.store import Entry
 
 AddVersions = Callable[..., dict[str, Entry]]
@@ -115,6 +117,67 @@ def test_forward_computes_with_its_own_version_when_compiled(versions: AddVersio
     compiled = {n: torch.compile(net, backend="eager") for n, net in nets(versions, body).items()}
     assert answers(compiled) == [1, 2, 3]
     torch._dynamo.reset()
+
+
+HELPED = {
+    "a module's name": "return x * (toy_zoo.consts.scale if self.__module__.split('.')[0] == 'toy_zoo' else 0)",
+    "an operator": "return torch.ops.aten.mul(x, torch.ops.toy.number(x))",
+    "an attribute": "setattr(self, 'seen', toy_zoo.consts.scale); return x * self.seen",
+}
+
+
+@pytest.mark.parametrize("body", HELPED)
+def test_a_compiler_that_starts_in_shared_code_finds_what_rewritten_code_names(
+    versions: AddVersions, body: str
+) -> None:
+    torch._dynamo.reset()
+    defined = """
+import torch
+
+@torch.library.custom_op("toy::number", mutates_args=())
+def number(x: torch.Tensor) -> torch.Tensor:
+    return torch.full_like(x, {n})
+
+@number.register_fake
+def _(x): return torch.empty_like(x)
+
+scale = {n}
+"""
+    source = FORWARD.replace("{body}", HELPED[body])
+    entries = versions({"toy_zoo/__init__.py": "", "toy_zoo/consts.py": defined, "toy_zoo/net.py": source})
+    made = {n: torch.nn.Sequential(entry.import_module("toy_zoo.net").Net()) for n, entry in entries.items()}
+    assert answers(made) == [1, 2, 3]
+    assert answers({n: torch.compile(net, backend="eager") for n, net in made.items()}) == [1, 2, 3]
+    named = {name for name in vars(builtins) if name.startswith("__mpt_toy_zoo__1_0__")}
+    assert named
+    unload(entries["1"].unit)
+    assert not named & vars(builtins).keys()
+    torch._dynamo.reset()
+
+
+def test_a_text_for_people_spells_modules_as_the_source_does(versions: AddVersions) -> None:
+    source = """
+class Layer:
+    def __repr__(self): return f"{type(self).__module__}.{type(self).__name__}({n})"
+class Other:
+    def __repr__(self): return "%s.%s" % (type(self).__module__, {n})
+class Joined:
+    def __str__(self): return ".".join([self.__class__.__module__, str({n})])
+def basic_repr():
+    def shown(self): return str(type(self).__module__) + "." + "{}".format(self.__module__) + "{n}"
+    return shown
+class Added:
+    __repr__ = basic_repr()
+def key(kind): return f"{kind.__module__}.{kind.__name__}"
+"""
+    entries = versions({"toy_zoo/__init__.py": "", "toy_zoo/net.py": source})
+    modules = {number: entry.import_module("toy_zoo.net") for number, entry in entries.items()}
+    for number, module in modules.items():
+        shown = [str(kind()) for kind in (module.Layer, module.Other, module.Joined, module.Added)]
+        assert shown[0] == f"toy_zoo.net.Layer({number})"
+        assert shown[1:] == [f"toy_zoo.net.{number}", f"toy_zoo.net.{number}", f"toy_zoo.net.toy_zoo.net{number}"]
+    # what may name a place in a table of the process stays distinct
+    assert len({module.key(module.Layer) for module in modules.values()}) == 3
 
 
 @pytest.mark.parametrize("strict", [True, False])

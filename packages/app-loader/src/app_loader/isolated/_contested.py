@@ -1,10 +1,12 @@
-"""One entry of a shared table for which several units registered different functions: each unit calls its own.
+"""One entry of a shared table for which several units registered different things: each unit's code reaches its own.
 
-The table gets one function, which asks at each call whose code is nearest on the stack. Where no unit's code is on the
-stack, it refuses to guess: an error is better than another version's number.
+The table gets a stand-in, which asks at each use whose code is nearest on the stack, and then whose objects it was
+given. Where neither tells, it gives what stood there before any unit, and refuses to guess where nothing did: an error
+is better than another version's number.
 
-A function of a shared module that units wrap (`torch.compile = capturing(torch.compile)`) is kept per unit in the same
-way; each wraps the function that was there before any of them, and that is what everybody else calls.
+Functions, classes and members of classes (properties, class and static methods) can be told apart in this way. What a
+unit put in place of a function of a shared module or class (`torch.compile = capturing(torch.compile)`) is kept per
+unit too; one that wraps what it found wraps what was there before any unit.
 """
 
 from __future__ import annotations
@@ -13,71 +15,78 @@ import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable
-from types import FunctionType
-from typing import Any
+from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Literal
 
 from app_loader.errors import RegistrationConflictError
 from app_loader.isolated._names import PREFIX
+from app_loader.isolated._same import same
 from app_loader.isolated._unit import Unit
 
+Kind = Literal["function", "class", "member"]
 _ATTRIBUTE = "_mpt_contested"
 _lock = threading.Lock()
 
 
 class Contested:
-    """The functions of one entry, by unit.
+    """What stands for one entry, by unit.
 
     Attributes:
         table: the table's name.
         name: the entry's name.
-        own: the function of each unit.
-        function: what stands in the table.
-        plain: what code of no unit calls, None to refuse it.
+        own: what each unit put there.
+        plain: what code of no unit gets, None to refuse it.
+        alike: whether all of it is the same content, so that code of no unit may get any.
+        stand_in: what stands in the table.
     """
 
-    def __init__(self, table: str, name: str, plain: Any = None) -> None:
+    def __init__(self, table: str, name: str, kind: Kind, plain: Any = None) -> None:
         self.table = table
         self.name = name
-        self.plain: Callable[..., Any] | None = plain
-        self.own: dict[str, tuple[Unit, Callable[..., Any]]] = {}
+        self.kind = kind
+        self.plain: Any = plain
+        self.alike = True
+        self.own: dict[str, tuple[Unit, Any]] = {}
+        self.stand_in: Any = _STAND_INS[kind](self)
 
-        def contested(*arguments: Any, **options: Any) -> Any:
-            return self.choose()(*arguments, **options)
-
-        if plain is not None:
-            functools.update_wrapper(contested, plain)
-        setattr(contested, _ATTRIBUTE, self)
-        self.function: Any = contested
-
-    def add(self, unit: Unit, function: Callable[..., Any]) -> None:
-        """Give a unit its function."""
+    def add(self, unit: Unit, value: Any) -> None:
+        """Give a unit its own."""
         with _lock:
-            self.own[unit.identifier] = (unit, function)
+            self.alike = self.alike and all(same(each, value) for _, each in self.own.values())
+            self.own[unit.identifier] = (unit, value)
 
     def remove(self, unit: Unit) -> None:
-        """Forget a unit's function."""
+        """Forget what a unit had."""
         with _lock:
             self.own.pop(unit.identifier, None)
 
-    def choose(self) -> Callable[..., Any]:
-        """Return the function of the unit whose code is nearest on the stack.
+    def values(self) -> list[Any]:
+        """Return everything that may be meant."""
+        found = [value for _, value in self.own.values()]
+        return found if self.plain is None else [*found, self.plain]
+
+    def choose(self, given: Iterable[Any] = ()) -> Any:
+        """Return what the unit has whose code is nearest on the stack, or else whose objects are given.
 
         Raises:
-            RegistrationConflictError: no such code is on the stack, and more than one unit has a function.
+            RegistrationConflictError: neither tells, nothing stood there before, and units have different things.
         """
-        frame: Any = sys._getframe(2)
+        frame: Any = sys._getframe(1)
         while frame is not None:
-            module = frame.f_globals.get("__name__")
-            if isinstance(module, str) and module.startswith(PREFIX):
-                found = self.own.get(module[len(PREFIX) :].partition(".")[0])
+            found = self._of(frame.f_globals.get("__name__"))
+            if found is not None:
+                return found[1]
+            frame = frame.f_back
+        for value in given:
+            for kind in value.__mro__ if issubclass(type(value), type) else type(value).__mro__:
+                found = self._of(kind.__module__)
                 if found is not None:
                     return found[1]
-            frame = frame.f_back
         if self.plain is not None:
             return self.plain
         units = [unit for unit, _ in self.own.values()]
-        if len(units) == 1:
+        if len(units) == 1 or self.alike:
             return self.own[units[0].identifier][1]
         raise RegistrationConflictError(
             "code that belongs to no version",
@@ -86,29 +95,119 @@ class Contested:
             holder=" and ".join(f"{unit.distribution} {unit.version}" for unit in units),
         )
 
+    def _of(self, module: Any) -> tuple[Unit, Any] | None:
+        if not isinstance(module, str) or not module.startswith(PREFIX):
+            return None
+        return self.own.get(module[len(PREFIX) :].partition(".")[0])
+
+
+def kind_of(value: Any) -> Kind | None:
+    """Return as what a value can be contested, None for what can only be refused."""
+    if isinstance(value, FunctionType | BuiltinFunctionType | MethodType | functools.partial):
+        return "function"
+    if isinstance(value, property | classmethod | staticmethod):
+        return "member"
+    return "class" if isinstance(value, type) else None
+
 
 def contested(value: Any) -> Contested | None:
     """Return the contest that a value of a table stands for, None for an ordinary value."""
-    found = getattr(value, _ATTRIBUTE, None) if isinstance(value, FunctionType) else None
+    holder = value.fget if type(value) is property else value
+    if type(holder) not in (FunctionType, _ClassStandIn):
+        return None
+    found = getattr(holder, _ATTRIBUTE, None)
     return found if isinstance(found, Contested) else None
 
 
-def rewrap(function: Any, found: Any, original: Any) -> bool:
-    """Let a function that wraps what it found wrap the original instead; return whether it wraps it at all.
+def rewrap(function: Any, found: Any, original: Any) -> None:
+    """Let a function that wraps what it found wrap the original instead.
 
     A function holds what it wraps in its closure, its defaults, or a global that it names.
     """
     if not isinstance(function, FunctionType):
-        return False
-    wraps = False
+        return
     for cell in function.__closure__ or ():
         with contextlib.suppress(ValueError):  # an empty cell
             if cell.cell_contents is found:
-                cell.cell_contents, wraps = original, True
+                cell.cell_contents = original
     if function.__defaults__ and any(value is found for value in function.__defaults__):
         function.__defaults__ = tuple(original if value is found else value for value in function.__defaults__)
-        wraps = True
     for name in function.__code__.co_names:
         if function.__globals__.get(name) is found:
-            function.__globals__[name], wraps = original, True
-    return wraps
+            function.__globals__[name] = original
+
+
+def _function_stand_in(contest: Contested) -> Callable[..., Any]:
+    def contested(*arguments: Any, **options: Any) -> Any:
+        return contest.choose((*arguments, *options.values()))(*arguments, **options)
+
+    if contest.plain is not None:
+        with contextlib.suppress(AttributeError):
+            functools.update_wrapper(contested, contest.plain)
+    setattr(contested, _ATTRIBUTE, contest)
+    return contested
+
+
+def _member_stand_in(contest: Contested) -> property:
+    """Return a property that asks the chosen member, whatever kind of member that is."""
+
+    def get(instance: Any) -> Any:
+        return contest.choose((instance,)).__get__(instance, type(instance))
+
+    def set_(instance: Any, value: Any) -> None:
+        contest.choose((instance, value)).__set__(instance, value)
+
+    def delete(instance: Any) -> None:
+        contest.choose((instance,)).__delete__(instance)
+
+    setattr(get, _ATTRIBUTE, contest)
+    return property(get, set_, delete)
+
+
+class _ClassStandIn:
+    """Stands for a class: it is called, subclassed, asked for attributes and in `isinstance` as that class is."""
+
+    def __init__(self, contest: Contested) -> None:
+        vars(self)[_ATTRIBUTE] = contest
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return _contest(self).choose((*arguments, *options.values()))(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_contest(self).choose(), name)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (_contest(self).choose(),)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return any(isinstance(value, kind) for kind in _contest(self).values())
+
+    def __subclasscheck__(self, kind: type) -> bool:
+        return any(issubclass(kind, each) for each in _contest(self).values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _itself, (_contest(self).choose(),)
+
+    def __repr__(self) -> str:
+        contest = _contest(self)
+        return f"<{contest.name} of {contest.table}: a class per version>"
+
+    @property  # type: ignore[misc]  # so that `isinstance(it, type)` holds
+    def __class__(self) -> Any:
+        return type(_contest(self).values()[0])
+
+    @property
+    def __bases__(self) -> tuple[type, ...]:
+        return (_contest(self).choose(),)
+
+
+def _contest(stand_in: _ClassStandIn) -> Contested:
+    found: Contested = vars(stand_in)[_ATTRIBUTE]
+    return found
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+_STAND_INS: dict[Kind, Any] = {"function": _function_stand_in, "class": _ClassStandIn, "member": _member_stand_in}

@@ -3,7 +3,9 @@
 There are four kinds:
 
 - an attribute that is redirected (`sys.modules`, `torch.ops`, ...; see `_targets`);
-- text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`);
+- text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`),
+  or shown as one (`f"{cls.__module__}.{cls.__name__}"` in a `__repr__`; other text may name a place in a table of the
+  process, where two versions must not meet);
 - an original name that is written into `__module__`, which pickle would follow out of the unit;
 - a table that is asked for a module's name (`table[module.__name__]`), whose keys may be original names.
 """
@@ -18,7 +20,7 @@ from typing import Any
 
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._targets import helper_name
-from app_loader.isolated._walk import Place
+from app_loader.isolated._walk import Place, Scope
 
 OWN = "__mpt_original_name__"
 ISOLATE = "__mpt_isolated_name__"
@@ -81,6 +83,8 @@ class Expressions:
                 ast.Subscript: self._subscript,
                 ast.Assign: self._assign,
                 ast.Dict: self._dict,
+                ast.FormattedValue: _unchanged,
+                ast.BinOp: _unchanged,
             }
 
     @property
@@ -93,6 +97,8 @@ class Expressions:
         for place in reversed(places):
             rewrite = self._by_kind.get(type(place.node))
             if rewrite is not None:
+                if _shows(place.scope):
+                    _show(place.node)
                 place.put(rewrite(place.node))
 
     def _attribute(self, node: ast.Attribute) -> ast.AST:
@@ -175,6 +181,39 @@ class Expressions:
             return any(self._names_own(element) for element in node.elts)
         text = _is_text(node)
         return text is not None and text.partition(".")[0] in self._owned.roots
+
+
+def _unchanged(node: ast.AST) -> ast.AST:
+    return node
+
+
+def _shows(scope: Scope | None) -> bool:
+    """Whether a function, or one around it, makes text for people to read, as its name says."""
+    while scope is not None:
+        if "repr" in scope.function.name or scope.function.name == "__str__":
+            return True
+        scope = scope.outer
+    return False
+
+
+def _show(node: ast.AST) -> None:
+    """Spell module names that a piece of text is made of as the original ones."""
+    if isinstance(node, ast.FormattedValue):
+        node.value = _spelled(node.value)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        node.left, node.right = _spelled(node.left), _spelled(node.right)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(node.right, ast.Tuple):
+        node.right.elts = [_spelled(element) for element in node.right.elts]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+        for argument in node.args:
+            if isinstance(argument, ast.List | ast.Tuple):
+                argument.elts = [_spelled(element) for element in argument.elts]
+    elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("format", "str"):
+        node.args = [_spelled(argument) for argument in node.args]
+
+
+def _spelled(part: ast.expr) -> ast.expr:
+    return _call(OWN, part) if _says_module(part) else part
 
 
 def _call(name: str, argument: ast.expr) -> ast.Call:

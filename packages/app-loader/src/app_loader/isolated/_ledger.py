@@ -1,9 +1,11 @@
 """What units wrote into things that belong to the whole process, and the refusal of a second unit that differs.
 
 A process has one `torch.nn.Linear.forward`, one table of KL divergences, one resolver of a name. The first unit to
-write there holds the place. A unit that would write the same content may. In a table of functions each unit's own code
-calls its own (`_contested`); anywhere else, a unit that would write something different is refused by name before
-anything changed. Nothing is searched for: the code that writes is rewritten to report here (`_writes`).
+write there holds the place. A unit that would write the same content may. Of functions and classes in a table, and of
+functions in place of shared ones, each unit's own code reaches its own (`_contested`); anywhere else, a unit that would
+write something different is refused by name before anything changed. What a plain import of the same package wrote is
+the application's version of it, and stays the application's. Nothing is searched for: the code that writes is rewritten
+to report here (`_writes`).
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import logging
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from types import FunctionType, ModuleType
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 from app_loader.errors import RegistrationConflictError
-from app_loader.isolated._contested import Contested, contested, rewrap
+from app_loader.isolated._contested import Contested, contested, kind_of, rewrap
 from app_loader.isolated._names import PREFIX
 from app_loader.isolated._same import same
 from app_loader.isolated._tripwires import Effect
@@ -62,7 +64,8 @@ def claim(
         current: what stands there; `ABSENT` for nothing.
         table: the owner, for people.
         put_back: writes a former value to the place, or removes it for `ABSENT`.
-        routed: whether different functions of several units may stand there, each called by its own unit.
+        routed: whether different functions or classes of several units may stand there, each reached by its own unit,
+            and by no other code.
         new_routed: the same, where nothing stood before: no shared code knows the name.
 
     Raises:
@@ -71,45 +74,45 @@ def claim(
     with _lock:
         place = (id(owner), key)
         held = _claims.get(place)
-        if held is not None and current is not ABSENT and held.value is not current:
-            held = None  # somebody wrote there since, in a way that is not seen here
-        contest = contested(current)
+        if held is not None and held.value is not current:
+            held = None  # somebody wrote there since, or took it away, in a way that is not seen here
         if value is current:
             return value
-        if contest is not None and (contest.plain is None or rewrap(value, current, contest.plain)):
+        value = _taken_over(unit, value)
+        contest = contested(current)
+        if contest is not None and contest.kind == kind_of(value):
+            if contest.plain is not None:
+                rewrap(value, current, contest.plain)
             contest.add(unit, value)
             return current
-        holder = held.unit if held is not None else unit_of(current)
-        if holder is not None and holder is not unit and not same(held.value if held else current, value):
-            before = held.before if held is not None else ABSENT
-            added = new_routed and before is ABSENT
-            plain = None if routed or added else before
-            functions = isinstance(value, FunctionType) and isinstance(current, FunctionType) and contest is None
-            if functions and (routed or added or rewrap(value, current, before)):
-                contest = Contested(table, _shown(key), plain)
-                contest.add(holder, current)
-                contest.add(unit, value)
-                what = f"{table}: {_shown(key)}"
-                _claims[place] = _Claim(holder, owner, contest.function, before, put_back, what)
-                if plain is not None:
-                    text = "%s: %s %s and %s %s each wrap it for their own code; other code calls the original"
-                    _log.warning(text, what, holder.distribution, holder.version, unit.distribution, unit.version)
-                return contest.function
-            error = RegistrationConflictError(
-                f"{unit.distribution} {unit.version}",
-                table=table,
-                name=_shown(key),
-                holder=f"{holder.distribution} {holder.version}",
-            )
-            if unit.importing:
-                unit.conflicts.append(error)  # old code may catch whatever registering raises
-            raise error
-        if holder is not None and holder is not unit:  # the same content: the holder stays
-            if held is not None:
-                held.twins.append((unit, value))
-            return current
         before = held.before if held is not None else current
-        if _is_same_object(value, before):
+        holder = held.unit if held is not None else unit_of(current)
+        plain_twin = holder is None and _is_plain_twin(unit, current)
+        kind = kind_of(value)
+        if plain_twin or holder not in (None, unit):
+            # Of the same content the holder's stays; but each version's classes are compared with its own.
+            if (kind != "class" or not routed) and same(held.value if held else current, value):
+                if held is not None:
+                    held.twins.append((unit, value))
+                return current
+            before = current if plain_twin else before if held is not None else ABSENT
+            added = new_routed and before is ABSENT
+            plain = before if plain_twin or not (routed or added) else None
+            replaced = kind in ("function", "member") and kind_of(before) == kind
+            what = f"{table}: {_shown(key)}"
+            if kind is not None and kind_of(current) == kind and (routed or added or replaced):
+                contest = Contested(table, _shown(key), kind, plain)
+                if holder is not None:
+                    contest.add(holder, current)
+                if plain is not None:
+                    rewrap(value, current, plain)
+                    _tell_of_contest(what, holder, unit)
+                contest.add(unit, value)
+                _claims[place] = _Claim(holder or unit, owner, contest.stand_in, before, put_back, what)
+                return contest.stand_in
+            if holder is not None:
+                _refuse(unit, table=table, key=key, holder=holder)
+        if _is_same_object(value, before) or (before is ABSENT and _is_inherited(owner, key, value)):
             _claims.pop(place, None)  # a temporary change is over
             return value
         what = f"{table}: {_shown(key)}"
@@ -124,6 +127,42 @@ def claim(
             unit.effects.append(effect)
             _log.warning("%s %s changed %s", unit.distribution, unit.version, effect)
         return value
+
+
+def _refuse(unit: Unit, *, table: str, key: Hashable, holder: Unit) -> NoReturn:
+    error = RegistrationConflictError(
+        f"{unit.distribution} {unit.version}",
+        table=table,
+        name=_shown(key),
+        holder=f"{holder.distribution} {holder.version}",
+    )
+    if unit.importing:
+        unit.conflicts.append(error)  # old code may catch whatever registering raises
+    raise error
+
+
+def _tell_of_contest(what: str, holder: Unit | None, unit: Unit) -> None:
+    first = f"{holder.distribution} {holder.version}" if holder is not None else "the one that is imported plainly"
+    text = "%s: %s and %s %s each replace it for their own code; other code calls what was there before"
+    _log.warning(text, what, first, unit.distribution, unit.version)
+
+
+def _taken_over(unit: Unit, value: Any) -> Any:
+    """Return what a version means that keeps aside what it found: what was there before any other version."""
+    contest = contested(value)
+    if contest is not None and contest.plain is not None:
+        return contest.plain
+    if contest is None and unit_of(value) not in (None, unit):
+        for held in _claims.values():
+            if held.value is value and held.unit is not unit and held.before is not ABSENT:
+                return held.before
+    return value
+
+
+def _is_plain_twin(unit: Unit, current: Any) -> bool:
+    """Whether a value comes from a plain import of what the unit is a version of."""
+    module = getattr(current, "__module__", None)
+    return kind_of(current) is not None and isinstance(module, str) and unit.owns(module)
 
 
 def holder_of(owner: Any, key: Hashable, current: Any) -> Unit | None:
@@ -172,6 +211,13 @@ def is_own(unit: Unit, owner: Any) -> bool:
 def _is_same_object(one: Any, other: Any) -> bool:
     """Whether two values are one, also where one was taken from a class and so is bound."""
     return getattr(one, "__func__", one) is getattr(other, "__func__", other)
+
+
+def _is_inherited(owner: Any, key: Hashable, value: Any) -> bool:
+    """Whether a class would give the same without the entry."""
+    if not isinstance(owner, type) or not isinstance(key, str):
+        return False
+    return any(vars(base).get(key, ABSENT) is value for base in owner.__mro__[1:])
 
 
 def _shown(key: Hashable) -> str:

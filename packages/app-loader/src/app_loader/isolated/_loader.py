@@ -18,6 +18,7 @@ from typing import Any
 from policy_interface.origin import ORIGIN_ATTRIBUTE
 
 from app_loader.errors import IntegrityError
+from app_loader.isolated._helpers import own_helpers
 from app_loader.isolated._targets import REWRITER_VERSION
 from app_loader.isolated._unit import Unit
 
@@ -69,7 +70,7 @@ class IsolatedLoader(SourceFileLoader):
         """Compile source after rewriting it."""
         tree = self.unit.rewriter.rewrite(data, path) if isinstance(data, bytes) else None
         code: CodeType = compile(data if tree is None else tree, path, "exec", dont_inherit=True, optimize=_optimize)
-        return code
+        return code if tree is None else own_helpers(code, self.unit.identifier)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make the module with the unit's own builtins, whose `__import__` is the net below the rewriting."""

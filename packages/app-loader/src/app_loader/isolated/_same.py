@@ -9,6 +9,9 @@ from __future__ import annotations
 import functools
 import re
 import sys
+import threading
+import weakref
+from abc import ABC
 from collections.abc import Iterator, Mapping, Sequence, Set
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -17,6 +20,11 @@ from app_loader.isolated._names import PREFIX, original_name
 
 _BUDGET = 2000
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_STATE = (
+    *(type(threading.Lock()), type(threading.RLock()), type(vars(ABC)["_abc_impl"])),
+    *(weakref.WeakValueDictionary, weakref.WeakKeyDictionary, weakref.WeakSet),
+)
+"""What a definition keeps of its use: it says nothing of what is defined."""
 _UNIT = re.compile(re.escape(PREFIX) + r"\w+?\.")
 _IGNORED = frozenset(
     {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotations__"}
@@ -48,6 +56,8 @@ class _Comparison:
         return self._same_things(one, other)
 
     def _same_things(self, one: Any, other: Any) -> bool:
+        if isinstance(one, _STATE):
+            return True
         if isinstance(one, FunctionType):
             return self._same_functions(one, other)
         if isinstance(one, staticmethod | classmethod | MethodType):

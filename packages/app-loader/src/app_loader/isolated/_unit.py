@@ -17,6 +17,7 @@ from typing import Any
 
 from policy_interface.origin import Origin
 
+from app_loader.isolated._helpers import helper_of, supply
 from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
@@ -153,8 +154,9 @@ class Unit:
             return
         with self.lock:
             for name, make in self.helpers.items():
-                if name not in self.builtins and name.encode() in compiled:
-                    self.builtins[name] = make(self)
+                full = helper_of(self.identifier, name)
+                if full not in self.builtins and full.encode() in compiled:
+                    supply(self.builtins, full, make(self))
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module of this unit by its original name, or a shared one as it is."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
+from app_loader.isolated._helpers import withdraw
 from app_loader.isolated._names import PACKAGE
 from app_loader.isolated._unit import Unit
 from app_loader.isolated._units import forget_unit
@@ -59,6 +60,7 @@ def unload(unit: Unit) -> UnloadReport:
     watched = [each for name in names for each in _definitions(unit, name, sys.modules.pop(name))]
     vars(sys.modules[PACKAGE]).pop(unit.identifier, None)
     forget_unit(unit.identifier)
+    withdraw(unit.identifier)
     forget_routes(unit)
     ledger = sys.modules.get(f"{PACKAGE}._ledger")  # without it, no unit of this process wrote anything shared
     if ledger is not None:

@@ -35,10 +35,10 @@ def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
         current = vars(owner).get(key, ABSENT) if hasattr(owner, "__dict__") else getattr(owner, key, ABSENT)
 
         def put_back(former: Any) -> None:
-            if former is ABSENT:
-                delattr(owner, key)
-            else:
+            if former is not ABSENT:
                 setattr(owner, key, former)
+            elif key in getattr(owner, "__dict__", (key,)):  # the code may have taken it away itself
+                delattr(owner, key)
     else:
         if not isinstance(owner, MutableMapping):  # a list has places and no names
             return value
@@ -46,7 +46,7 @@ def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
 
         def put_back(former: Any) -> None:
             if former is ABSENT:
-                del owner[key]
+                owner.pop(key, None)
             else:
                 owner[key] = former
 
