@@ -30,6 +30,7 @@ from .attacks import (
     running_streams,
     torch_zip,
 )
+from .spelled import misused, nested, reached, spelled
 
 _REPOSITORY = Path(__file__).parents[3]
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -66,6 +67,33 @@ def test_no_stream_that_runs_code_passes_inside_a_torch_file(wrap: object) -> No
     streams = [*running_streams(), *hidden_streams()]
     passed = [name for name, data in streams if audit_bytes(wrap(data), name=name).verdict in ("ok", "incompatible")]
     assert passed == []
+
+
+@pytest.mark.parametrize("wrap", [bytes, torch_zip, _legacy])
+def test_no_call_passes_however_it_is_spelled(wrap: object) -> None:
+    assert callable(wrap)
+    verdicts = {name: audit_bytes(wrap(data), name=name).verdict for name, data in [*spelled(), *reached()]}
+    assert {name: verdict for name, verdict in verdicts.items() if verdict in ("ok", "incompatible", "notckpt")} == {}
+
+
+def test_allowed_function_with_arguments_that_no_writer_gives_is_malformed(tmp_path: Path) -> None:
+    for name, data in misused():
+        audit = audit_bytes(torch_zip(data), name=name)
+        assert audit.verdict == "malformed", name
+        assert not any(answer.loads for answer in audit.torch.values()), name
+        _print(audit)
+
+
+def test_tensors_nested_without_end_are_read(tmp_path: Path) -> None:
+    source = tmp_path / "source.pt"
+    for name, data in nested():
+        for wrapped in (data, torch_zip(data)):
+            audit = audit_bytes(wrapped, name=name)
+            assert audit.totals["calls"] >= 5000, name
+            _print(audit)
+        source.write_bytes(torch_zip(data))
+        with pytest.raises(MptError):
+            convert_checkpoint(source, tmp_path / "out.safetensors", as_fields=True)
 
 
 def test_no_unknown_call_passes() -> None:
@@ -236,4 +264,5 @@ def test_folders_devices_loops_and_missing_files_are_refused(tmp_path: Path) -> 
 
 
 def test_corpus_is_as_large_as_the_documentation_says() -> None:
-    assert sum(1 for make in GROUPS.values() for _ in make()) >= 340
+    makers = [*GROUPS.values(), spelled, reached, misused, nested]
+    assert sum(1 for make in makers for _ in make()) >= 430

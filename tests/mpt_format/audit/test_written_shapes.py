@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import functools
+import inspect
 import io
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -106,3 +108,22 @@ def test_allow_listing_is_not_spoken_of_where_torch_never_unpickles() -> None:
 def test_onnx_model_is_named_as_one(head: bytes) -> None:
     audit = audit_bytes(head + bytes(200), name="x.onnx")
     assert (audit.container, audit.verdict) == ("onnx", "notckpt")
+
+
+def test_torch_file_inside_a_pickles_bytes_is_read_and_is_not_appended() -> None:
+    """As d3rlpy writes `.d3`: a pickle of the torch file's bytes and a config."""
+    evil = torch_zip(p2(glob("posix", "system") + text("true") + b"\x85R"))
+    for inner, verdict in ((torch_zip(p2(b"}")), "incompatible"), (evil, "dangerous")):
+        found = audit_bytes(pickle.dumps({"torch": inner, "config": "{}"}), name="model.d3")
+        assert found.verdict == verdict
+        assert found.totals["pickles"] == 2
+    appended = pickle.dumps({"config": "{}"}) + torch_zip(p2(b"}"))
+    assert audit_bytes(appended, name="model.d3").verdict == "malformed"
+
+
+def test_signatures_of_a_pickled_learner_run_nothing() -> None:
+    def loss(prediction: object, weight: float = 1.0) -> object:
+        return prediction
+
+    found = audit_bytes(pickle.dumps(inspect.signature(loss), 2), name="signature.pkl")
+    assert {finding.severity for finding in found.findings} == {"incompatible"}

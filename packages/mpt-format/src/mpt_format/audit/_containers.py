@@ -15,13 +15,14 @@ import base64
 import binascii
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, cast
 
 from ._limits import Limits
 from ._machine import run_pickle
-from ._nodes import Call, Ext, Global, Persistent, Unresolvable
+from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, Unresolvable
 from ._safetensors import read_safetensors_table
 from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
 from ._stream import BUILD, Buffer, Stream
@@ -32,6 +33,8 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a file written by torch before 1.6 (`MAGIC_NUMBER`)."""
 _LEGACY_PROTOCOL = 1001
 _MAX_JSON_BYTES = 64 << 20
+_MOST_CONTAINERS = 10_000
+"""Dicts, lists and tuples of an object that are looked through for byte strings."""
 _COPY_LIMIT = 64 << 20
 """A main pickle above this is read in place; a smaller one is copied, because indexing bytes is faster."""
 
@@ -178,15 +181,36 @@ def _foreign(data: Buffer, limits: Limits, foreign: tuple[str, str]) -> Containe
 
 def _add_appended_zip(data: Buffer, container: Container, limits: Limits, name: str, nesting: int) -> Container:
     """Audit a zip that is appended to something else as well: Python's zipfile would open it."""
-    if nesting < limits.nesting:
-        directory = read_zip_directory(data, limits)
-        if directory is not None and directory.members:
-            inner = _open_zip(data, limits, name, nesting)
-            container.candidates.extend(inner.candidates)
-            for candidate in inner.candidates:
-                candidate.root = False
-            container.problems.append("a zip archive is appended to it: two readers see two files")
+    directory = read_zip_directory(data, limits) if nesting < limits.nesting else None
+    if directory is None or not directory.members:
+        return container
+    size = directory.end - directory.start
+    if directory.start > 0 and size <= limits.inflated_size_bytes:
+        content = data[directory.start : directory.end]
+        if any(held == content for held in _find_byte_strings(container)):
+            container.notes.append("a zip archive stands in it as a byte string")
+            _descend(content, _join(name, "byte string"), directory.start, container, limits, nesting)
+            return container
+    inner = _open_zip(data, limits, name, nesting)
+    container.candidates.extend(inner.candidates)
+    for candidate in inner.candidates:
+        candidate.root = False
+    container.problems.append("a zip archive is appended to it: two readers see two files")
     return container
+
+
+def _find_byte_strings(container: Container) -> Iterator[bytes | memoryview]:
+    """The byte strings in the containers of the object, as d3rlpy keeps a torch file beside its config."""
+    root = container.get_root()
+    pending: list[Node] = [root.stream.root] if root is not None else []
+    seen: set[int] = set()
+    while pending and len(seen) < _MOST_CONTAINERS:
+        node = pending.pop()
+        if type(node) in (bytes, memoryview):
+            yield node
+        elif type(node) in (list, tuple, DictNode) and id(node) not in seen:
+            seen.add(id(node))
+            pending.extend(node)
 
 
 def _open_pickles(data: Buffer, limits: Limits, name: str) -> Container | None:

@@ -147,9 +147,15 @@ class _Collector:
             )
         self._add_opcodes(candidate)
         self._check_storages(candidate)
-        suspects = candidate.get_summary(self._container.storage_fields).suspects
-        if suspects:
-            self._add_objects(candidate, suspects)
+        summary = candidate.get_summary(self._container.storage_fields)
+        for call, misuse in summary.misused:
+            # a backend that is not torch's own may be installed where the file was written
+            severity: Severity = "incompatible" if call.func.full_name == "torch.device" else "malformed"
+            self._add_unplaced(
+                candidate, "arguments", call.offset, f"{misuse}: no writer of torch's does that", severity
+            )
+        if summary.suspects:
+            self._add_objects(candidate, summary.suspects)
 
     def _add_opcodes(self, candidate: Candidate) -> None:
         if not candidate.root and self._container.kind not in ("legacy", "pickle"):
@@ -183,7 +189,7 @@ class _Collector:
         if not candidate.root or container.kind not in ("torch-zip", "legacy"):
             return
         for call in candidate.get_summary(container.storage_fields).beyond[:20]:
-            self._malformed_storage(candidate, call.offset, "a tensor reaches behind the end of its storage")
+            self._add_unplaced(candidate, "storage", call.offset, "a tensor reaches behind the end of its storage")
         packed: set[str] | None = None
         for key, event in candidate.get_summary(container.storage_fields).storages.items():
             place = container.storages.get(key)
@@ -195,20 +201,22 @@ class _Collector:
                     members = container.directory.members if container.directory else []
                     packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
                 if key not in packed and candidate.stream.complete and not container.problems:
-                    self._malformed_storage(candidate, event.offset, f"the record of storage {key!r} is missing")
+                    self._add_unplaced(candidate, "storage", event.offset, f"the record of storage {key!r} is missing")
             elif place[1] < needed:
                 text = f"storage {key!r} has {place[1]} bytes, its tensors need {needed}"
-                self._malformed_storage(candidate, event.offset, text)
+                self._add_unplaced(candidate, "storage", event.offset, text)
 
-    def _malformed_storage(self, candidate: Candidate, offset: int, text: str) -> None:
+    def _add_unplaced(
+        self, candidate: Candidate, kind: str, offset: int, text: str, severity: Severity = "malformed"
+    ) -> None:
         self.add(
             Finding(
                 path=None,
-                kind="storage",
+                kind=kind,
                 name=None,
                 offset=offset + candidate.base,
                 count=1,
-                severity="malformed",
+                severity=severity,
                 hint=escape_text(text),
                 stream=candidate.name,
             )

@@ -68,6 +68,10 @@ _KINDS = {
     "itertools.chain": "iterator",
     "itertools.repeat": "iterator",
     "types.SimpleNamespace": "Namespace",
+    "inspect.Parameter": "object",
+    "inspect.Signature": "object",
+    "inspect._ParameterKind": "enum",
+    "inspect._empty": "class",
     "types.MappingProxyType": "dict",
     "argparse.Namespace": "Namespace",
     "decimal.Decimal": "Decimal",
@@ -228,6 +232,8 @@ def is_class_like(name: str) -> bool:
 def is_executing(name: str) -> bool:
     """Whether a global runs, imports, opens or reaches attributes by name, wherever it hides in a dotted path."""
     modules, names = _load_executing()
+    if name in _INERT:
+        return False
     if name in names:
         return True
     parts = name.split(".")
@@ -244,6 +250,9 @@ def is_executing(name: str) -> bool:
         part.startswith("__") and part.endswith("__") and part not in _HARMLESS_DUNDERS for part in parts[1:]
     )
 
+
+_INERT = frozenset({"inspect.Parameter", "inspect.Signature", "inspect._ParameterKind", "inspect._empty"})
+"""Plain values that stand in a module of those: signatures in whole learners of fastai."""
 
 _REACHED_MODULES = frozenset(
     [

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 
+from ._arguments import JUDGED, find_misuse
 from ._nodes import Call, DictNode, Global, Node, Persistent
 from ._stream import BUILD, NOTE, SETITEM, Event
 from ._torch_rules import load_rules
@@ -39,6 +40,8 @@ class Summary:
     storages: dict[str, Persistent] = field(default_factory=dict)
     beyond: list[Call] = field(default_factory=list)
     """Dense tensors that reach behind the end of their storage: torch refuses to build them."""
+    misused: list[tuple[Call, str]] = field(default_factory=list)
+    """Calls of allowed functions with arguments that no writer gives, and what is wrong; they are suspects as well."""
 
 
 @cache
@@ -65,6 +68,7 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     # A name is looked up once, where it is imported; what uses it refers to the same node afterwards.
     callees: set[int] = set()
     rebuilds: set[int] = set()
+    judged: set[int] = set()
     classes: set[int] = set()
     calls = persistent = 0
     for event in log:
@@ -74,8 +78,14 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
             func = id(event.func)
             if func not in callees or event.op != 0x52 or type(event.args) is not tuple:
                 suspect(event)
-            elif func in rebuilds and _reaches_beyond(event.args):
-                summary.beyond.append(event)
+                if func in judged and (misuse := find_misuse(event)) is not None:
+                    summary.misused.append((event, misuse))
+            elif func in rebuilds and _is_dense(event.args):
+                if _reaches_beyond(event.args):
+                    summary.beyond.append(event)
+            elif event.args and func in judged and (misuse := find_misuse(event)) is not None:
+                suspect(event)
+                summary.misused.append((event, misuse))
         elif kind is Persistent:
             persistent += 1
             pid = event.pid
@@ -98,6 +108,8 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                 suspect(event)
             if name in callable_names:
                 callees.add(id(event))
+                if name in JUDGED:
+                    judged.add(id(event))
                 if name == "torch._utils._rebuild_tensor_v2":
                     rebuilds.add(id(event))
             elif name in storage_names:
@@ -117,10 +129,12 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     return summary
 
 
+def _is_dense(args: tuple[Node, ...]) -> bool:
+    return len(args) >= 4 and type(args[0]) is Persistent
+
+
 def _reaches_beyond(args: tuple[Node, ...]) -> bool:
     """Whether offset, shape and stride of a dense tensor lead behind the end of its storage."""
-    if len(args) < 4 or type(args[0]) is not Persistent:
-        return False
     storage, last, shape, stride = args[:4]
     pid = storage.pid
     if type(pid) is not tuple or len(pid) < 5 or type(shape) is not tuple or type(stride) is not tuple:

@@ -96,6 +96,8 @@ def find_tensor(node: Node) -> TensorRecord | None:
     """The tensor that a node is, or None when it is none."""
     if type(node) is not Call or type(node.func) is not Global:
         return None
+    if _is_deep(node):
+        return TensorRecord(kind="unknown")
     name = node.func.full_name
     args = node.args if type(node.args) is tuple else ()
     if name in _READERS:
@@ -106,6 +108,20 @@ def find_tensor(node: Node) -> TensorRecord | None:
         inner = find_tensor(args[0])
         return replace(inner, parameter=True) if inner else None
     return None
+
+
+def _is_deep(node: Node) -> bool:
+    """Whether more calls stand around a tensor than any writer puts there: the functions here call each other."""
+    for _ in range(_MOST_WRAPPERS):
+        if type(node) is not Call or type(node.func) is not Global or node.func.full_name not in _WRAPPERS:
+            return False
+        args = node.args
+        if type(args) is not tuple or not args:
+            return False
+        node = args[0]
+        if type(node) is Global and len(args) > 2 and type(args[2]) is tuple and args[2]:
+            node = args[2][0]  # of _rebuild_from_type_v2: the arguments of the function that it calls
+    return True
 
 
 def is_tensor(node: Node) -> bool:
@@ -229,4 +245,15 @@ _READERS = {
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _read_device,
     "torch._tensor._rebuild_from_type_v2": _read_from_type,
 }
+_MOST_WRAPPERS = 8
+_WRAPPERS = frozenset(
+    {
+        "torch.nn.parameter.Parameter",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+        "torch._tensor._rebuild_from_type_v2",
+    }
+)
+"""Functions whose first argument is the tensor itself."""
 _OTHER_TENSORS = frozenset({"torch.nested._internal.nested_tensor._rebuild_njt"})

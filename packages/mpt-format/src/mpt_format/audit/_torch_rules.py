@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ._arguments import JUDGED, find_misuse
 from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable
 from ._opcodes import OPCODES, opcode_name
 from ._stream import APPEND, BUILD, NOTE, SETITEM, Event
@@ -163,7 +164,7 @@ def find_refusal(
         if kind is Call:
             func = event.func
             plain = type(func) is Global and event.op == 0x52 and type(event.args) is tuple
-            if plain and allowed.get(func.full_name) == "function":
+            if plain and allowed.get(func.full_name) == "function" and func.full_name not in JUDGED:
                 continue
             refusal = _judge_call(event, rules, also_allowed)
         elif kind is Persistent:
@@ -219,7 +220,8 @@ def _judge_call(node: Call, rules: Rules, also_allowed: AbstractSet[str]) -> Ref
         return Refusal(offset=node.offset, reason=f"TypeError: {name} cannot be called", node=node)
     if type(node.args) not in (tuple, list, DictNode):
         return Refusal(offset=node.offset, reason=f"TypeError: the arguments of {name} are no tuple", node=node)
-    return None
+    misuse = find_misuse(node)
+    return None if misuse is None else Refusal(offset=node.offset, reason=misuse, node=node)
 
 
 def _judge_storage(

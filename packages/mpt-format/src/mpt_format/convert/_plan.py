@@ -32,7 +32,8 @@ _NOT_DENSE = {
     "sparse": "a sparse tensor: save value.to_dense(), or drop it",
     "quantized": "a quantized tensor: save value.dequantize(), or drop it",
     "meta": "a meta tensor has no data: drop it",
-    "wrapper": "a tensor subclass that wraps others: save value.full_tensor() of a DTensor, a dense copy of others",
+    "wrapper": "a tensor subclass that wraps others: save value.full_tensor() of a DTensor, "
+    "value.dequantize() of a quantized one, a dense copy of others",
 }
 """Kind of a tensor without plain bytes -> what to do about it."""
 _MAX_EXPANDED_BYTES = 64 << 20

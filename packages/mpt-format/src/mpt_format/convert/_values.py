@@ -24,12 +24,12 @@ from mpt_format.audit._walk import format_key, format_step, state_attributes
 from mpt_format.strict_json import Json
 
 from ._arrays import read_array, read_scalar
+from ._times import Zone, read_datetime, read_time, read_timedelta, read_zone
 
 _MAX_LISTED = 4096
 """Numbers of an array that become a JSON list; a larger array is kept as a tensor or refused."""
 _MAX_DEPTH = 60
 _SAFE_INTEGER = 1 << 53
-_TIMEZONES = ("datetime.timezone", "zoneinfo.ZoneInfo", "zoneinfo.ZoneInfo._unpickle")
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
 
 
@@ -316,15 +316,23 @@ class ValueConverter:
     # The table of known types; each takes (node, path, depth).
 
     def _datetime(self, node: Call, path: str, depth: int) -> Json:
-        value = read_datetime(node)
-        if value is None:
+        found = read_datetime(node)
+        if found is None:
             raise _Refused("a datetime that cannot be read")
+        value, zone = found
         if self._timestamps and value.tzinfo is not None:
             self.lose(path, "a datetime", "a timestamp in seconds")
             return value.timestamp()
-        zone = "" if value.tzinfo is not None else " without a zone, as it was"
-        self.lose(path, "a datetime", f"ISO 8601 text{zone}")
-        return value.isoformat()
+        return self._moment("datetime", value, zone, path)
+
+    def _moment(self, word: str, value: dt.datetime | dt.time, zone: Zone, path: str) -> Json:
+        """ISO 8601 text; the second of two equal local times is told where only the zone's rules know the offset."""
+        text = value.isoformat() + zone.suffix
+        named = zone.name and value.tzinfo is None
+        known = " with the zone's name; its offset is not in the file" if named else ""
+        known = known or ("" if value.tzinfo is not None or word == "time" else " without a zone, as it was")
+        self.lose(path, f"a {word}", f"ISO 8601 text{known}")
+        return {"at": text, "fold": 1} if named and value.fold else text
 
     def _date(self, node: Call, path: str, depth: int) -> Json:
         raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
@@ -334,15 +342,10 @@ class ValueConverter:
         return f"{raw[0] * 256 + raw[1]:04d}-{raw[2]:02d}-{raw[3]:02d}"
 
     def _time(self, node: Call, path: str, depth: int) -> Json:
-        raw = find_bytes(node.args[0]) if type(node.args) is tuple and node.args else None
-        if raw is None or len(raw) != 6:
+        found = read_time(node)
+        if found is None:
             raise _Refused("a time that cannot be read")
-        self.lose(path, "a time", "ISO 8601 text")
-        zone = read_timezone(node.args[1]) if len(node.args) > 1 else None
-        if len(node.args) > 1 and zone is None:
-            raise _Refused("a time whose zone cannot be read")
-        micro = int.from_bytes(raw[3:6], "big")
-        return dt.time(raw[0] & 127, raw[1], raw[2], micro, tzinfo=zone).isoformat()
+        return self._moment("time", *found, path)
 
     def _timedelta(self, node: Call, path: str, depth: int) -> Json:
         value = read_timedelta(node)
@@ -352,11 +355,28 @@ class ValueConverter:
         return value.total_seconds()
 
     def _timezone(self, node: Call, path: str, depth: int) -> Json:
-        zone = read_timezone(node)
+        zone = read_zone(node)
         if zone is None:
             raise _Refused("a time zone that cannot be read")
-        self.lose(path, "a time zone", "text")
+        self.lose(path, "a time zone", "its name" if zone.name else "text")
         return str(zone)
+
+    def _random(self, node: Call, path: str, depth: int) -> Json:
+        """A generator of numpy: what it was made of, and its state, so that it can be set again."""
+        args = node.args if type(node.args) is tuple else ()
+        name = (find_callee_name(node.func) or "").rpartition(".")[2]
+        word = _RANDOM_WORDS[name]
+        self.lose(path, f"a numpy {word}", "its state")
+        given = [arg for arg in args if type(arg) is not Global or not _is_constructor(arg)]
+        told: dict[str, Json] = {"numpy": word}
+        if name == "__pyx_unpickle_SeedSequence":
+            given = [part for part in args[2:] if part is not None]
+        if given:
+            told["of"] = self._inner(given[0], f"{path}.<args>[0]", depth)
+        states = [state for state in node.states or () if state is not None]
+        if states:
+            told["state"] = self._inner(states[0], f"{path}.<state>", depth)
+        return told
 
     def _deque(self, node: Call, path: str, depth: int) -> Json:
         args = node.args if type(node.args) is tuple else ()
@@ -443,51 +463,17 @@ def _digits(number: int) -> str:
     return str(number)
 
 
-def read_datetime(node: Call) -> dt.datetime | None:
-    """The datetime that a node would be: ten bytes of state, and a zone where it has one."""
-    args = node.args if type(node.args) is tuple else ()
-    raw = find_bytes(args[0]) if args else None
-    if raw is None or len(raw) != 10:
-        return None
-    zone: dt.tzinfo | None = None
-    if len(args) > 1:
-        zone = read_timezone(args[1])
-        if zone is None:
-            return None
-    try:
-        return dt.datetime(
-            raw[0] * 256 + raw[1], raw[2] & 127, raw[3], raw[4], raw[5], raw[6], int.from_bytes(raw[7:10], "big"),
-            tzinfo=zone, fold=raw[2] >> 7,
-        )  # fmt: skip
-    except ValueError:
-        return None
+_RANDOM_WORDS = {
+    "__randomstate_ctor": "RandomState",
+    "__generator_ctor": "Generator",
+    "__bit_generator_ctor": "bit generator",
+    "__pyx_unpickle_SeedSequence": "SeedSequence",
+}
 
 
-def read_timezone(node: Node) -> dt.timezone | None:
-    """The fixed offset that a node would be, or None for zones that need a database."""
-    name = find_callee_name(node.func) if type(node) is Call else node.full_name if type(node) is Global else None
-    if name in ("pytz._UTC", "dateutil.tz.tz.tzutc"):
-        return dt.UTC
-    if name != "datetime.timezone" or type(node) is not Call or type(node.args) is not tuple or not node.args:
-        return None
-    offset = read_timedelta(node.args[0]) if type(node.args[0]) is Call else None
-    try:
-        return None if offset is None else dt.timezone(offset) if offset else dt.UTC
-    except ValueError:
-        return None
-
-
-def read_timedelta(node: Call) -> dt.timedelta | None:
-    """The timedelta that a node would be: days, seconds, microseconds."""
-    args = node.args
-    if find_callee_name(node.func) != "datetime.timedelta" or type(args) is not tuple or len(args) != 3:
-        return None
-    if any(type(part) is not int for part in args):
-        return None
-    try:
-        return dt.timedelta(args[0], args[1], args[2])
-    except OverflowError:
-        return None
+def _is_constructor(node: Global) -> bool:
+    """Whether an argument is the function that numpy gives along to make the inner generator."""
+    return node.name in _RANDOM_WORDS
 
 
 _KNOWN = {
@@ -497,6 +483,14 @@ _KNOWN = {
     "datetime.timedelta": ValueConverter._timedelta,
     "datetime.timezone": ValueConverter._timezone,
     "pytz._UTC": ValueConverter._timezone,
+    "pytz._p": ValueConverter._timezone,
+    "zoneinfo.ZoneInfo": ValueConverter._timezone,
+    "zoneinfo.ZoneInfo._unpickle": ValueConverter._timezone,
+    "numpy.random._pickle.__randomstate_ctor": ValueConverter._random,
+    "numpy.random._pickle.__generator_ctor": ValueConverter._random,
+    "numpy.random._pickle.__bit_generator_ctor": ValueConverter._random,
+    "numpy.random.bit_generator.__pyx_unpickle_SeedSequence": ValueConverter._random,
+    "numpy.random._bit_generator.__pyx_unpickle_SeedSequence": ValueConverter._random,
     "collections.deque": ValueConverter._deque,
     "collections.OrderedDict": ValueConverter._dict,
     "collections.Counter": ValueConverter._dict,
