@@ -490,7 +490,7 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
         _read_member(data, member, container, limits, name, nesting)
     if not in_torch:
         return
-    named = {key for candidate in container.candidates for key in candidate.get_summary(5).storages}
+    named: set[str] = set().union(*(candidate.get_summary(5).storages for candidate in container.candidates))
     if len(others) + len(container.storages) == len(directory.members) and container.storages.keys() <= named:
         return  # nearly every file
     for folder in {records, constants}:  # what no tensor names is no record, wherever it lies
