@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "drift"))  # zoos: policies in two layouts
 
 from history_zoo import Zoo, make_zoo
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from app_loader.matching._families import Family, Places, as_ranks
-from app_loader.matching._names import leaf_role, numbers, parents, pattern
+from app_loader.matching._names import content_words, leaf_role, numbers, parents, pattern
 from app_loader.matching._spelling import read_order
 from app_loader.matching._state import Features, Scope, State, features
 from app_loader.matching.context import judge_class
@@ -163,12 +163,16 @@ def _stacks(state: State, path: str, before: Tensors, after: Tensors, suggested:
         sized = []
         for part in before:
             rows = None if part.key in state.taken else _rows(state.old_families[part.key], count, places)
+            roles = leaf_role(part.key), leaf_role(tensor.key)
+            if all(roles) and roles[0] != roles[1]:
+                continue  # biases do not make a matrix, whatever their number
             if rows is not None and state.lists_stand(part.key, tensor.key, path):
                 sized.append((part, rows))
         single = [rows for part, rows in sized if part.shape == inner]
         if len(single) == 1:
             said = (f"the {count} tensors like {single[0][0][0]} have its shape without the first axis; no other list",)
-            _say(state, path, tensor.key, single[0], "stack", True, said, suggested)
+            sure = bool(content_words(single[0][0][0]) & content_words(tensor.key))
+            _say(state, path, tensor.key, single[0], "stack", sure, said, suggested)
             continue
         for (one, left), (other, right) in combinations(sized, 2):
             parts = one, other

@@ -229,9 +229,20 @@ def _renumbered(state: State, pair: Pair) -> bool:
     if "." not in own_name(pair.old) and state.old.count_alike(pair.old) > 1 < state.new.count_alike(pair.new):
         named = []  # a numbered leaf name among others: its rivals decide
     return any(
-        bool(one and other) and one != other and not one[0].isdigit() and pattern(one[0]) == pattern(other[0])
+        bool(one and other) and _differ_in_number(one[0], other[0])
         for one, other in ((modules, named) if named else (modules,))
     )
+
+
+def _differ_in_number(one: str, other: str) -> bool:
+    """Whether two names are one but for a number; `norm` that became `norm1` is the first of several now."""
+    if one == other or one.isdigit():
+        return False
+    if pattern(one) == pattern(other):
+        return True
+    pieces = pattern(one).replace("#", ""), pattern(other).replace("#", "")
+    counted = numbers(one) + numbers(other)
+    return pieces[0] == pieces[1] != "" and len(counted) == 1 and counted[0] > 1
 
 
 def _contested(state: State, key: str, path: str) -> bool:

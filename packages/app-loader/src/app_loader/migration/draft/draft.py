@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from mpt_format import Archive, open_archive
 from policy_interface import GameRules, PolicyArchitecture
 from policy_interface.migrations import (
@@ -28,9 +29,10 @@ from app_loader.diagnosis.config_stage import assumed_document, judge_config
 from app_loader.errors import LoaderError, MigrationError
 from app_loader.matching import Match, TensorInfo, match_tensors
 from app_loader.migration.draft.compress import compress_renames
+from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.source_renames import AttributeRename, find_renames, read_sources
 from app_loader.migration.draft.text import format_revision
-from app_loader.migration.draft.trial import Settled, flat, meets, open_sides, settle
+from app_loader.migration.draft.trial import LIMIT, MADE_BYTES, Settled, flat, meets, open_sides, settle, tries_for
 from app_loader.revisions.history import read_history
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.signatures import module_signature, read_archive_signature
@@ -88,8 +90,10 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
         matches = _follow_source(matches, old, new, renames)
         settled = None
         if trial and any(match.confidence != "auto" for match in matches):
-            settled = _try(archive, architecture, rules, matches, old, new)
-            matches = _with_trial(matches, settled)
+            settled = _try_both(archive, architecture, rules, matches, old, new, store)
+            if settled is None:
+                settled = _try(archive, architecture, rules, matches, old, new)
+            matches = _with_rest_of_modules(_with_trial(matches, settled), old, new)
         ops = tuple(_operations(matches, old, new, settled))
         met = _meets_witness(archive, architecture, rules, matches, old, new) if trial else None
         record = archive.manifest.architecture
@@ -176,6 +180,41 @@ def _try(
     return settle(architecture, rules, witness, certain, tensors, open_new, open_old)
 
 
+def _try_both(
+    archive: Archive,
+    architecture: PolicyArchitecture,
+    rules: GameRules,
+    matches: Sequence[Match],
+    old: Sequence[TensorInfo],
+    new: Sequence[TensorInfo],
+    store: Store,
+) -> Settled | None:
+    """Settle with the old code beside the new one; None where it is not at hand, or the policy is a large one."""
+    from app_loader.load import load_with, read_witness, resolve_archive
+
+    tensors = archive.read_tensors()
+    if sum(tensor.nbytes for tensor in tensors.values()) > MADE_BYTES:
+        return None
+    try:
+        trained = load_with(archive, resolve_archive(archive, "trained", store)).unwrap()
+    except LoaderError:
+        return None
+    witness = read_witness(archive)
+    open_new, open_old = open_sides(matches, old, new)
+    torch.manual_seed(0)
+    return settle_with_both(
+        trained,
+        architecture.make_policy(rules),
+        weights=tensors,
+        certain=lambda weights: _certain_tensors(matches, old, new, weights),
+        open_new=open_new,
+        open_old=open_old,
+        buffers=frozenset(info.key for info in old if info.kind == "buffer"),
+        recorded=witness,
+        tries=LIMIT if witness is None else tries_for(tensors, witness),
+    )
+
+
 def _meets_witness(
     archive: Archive,
     architecture: PolicyArchitecture,
@@ -195,11 +234,11 @@ def _meets_witness(
 
 
 def _certain_tensors(
-    matches: Sequence[Match], old: Sequence[TensorInfo], new: Sequence[TensorInfo], tensors: dict[str, Tensor]
+    matches: Sequence[Match], old: Sequence[TensorInfo], new: Sequence[TensorInfo], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     state = TensorState.of({key: LazyTensor.of(value) for key, value in tensors.items()})
     apply_tensor_ops(state, list(_operations(matches, old, new, None, complete=False)), {}, subject="trial")
-    wanted = {match.new for match in matches}
+    wanted = {match.new for match in matches if match.confidence == "auto"}  # an equal key may mean another tensor
     return {key: lazy.make() for key, lazy in state.tensors.items() if key in wanted}
 
 
@@ -207,12 +246,33 @@ def _with_trial(matches: Sequence[Match], settled: Settled | None) -> list[Match
     if settled is None:
         return list(matches)
     said = f"tried against the witness ({settled.tried} assignments): exchanged or left out, it is not met"
-    return [
-        replace(m, old=settled.sources[m.new], confidence="auto", op="copy", evidence=(said,))
-        if m.new in settled.sources
-        else m
-        for m in matches
-    ]
+    found = {new: Match(new=new, old=old, confidence="auto", evidence=(said,)) for new, old in settled.sources.items()}
+    found.update(settled.matches)
+    return [found.get(match.new, match) for match in matches]
+
+
+def _with_rest_of_modules(
+    matches: Sequence[Match], old: Sequence[TensorInfo], new: Sequence[TensorInfo]
+) -> list[Match]:
+    """Follow the modules of which the rest is settled: what counts steps, say, and reaches no output, goes along."""
+    used = {key for match in matches if match.confidence == "auto" for key in flat(match.old)}
+    homes: dict[str, set[str]] = {}
+    for match in matches:
+        if match.confidence == "auto":
+            homes.setdefault(match.new.rpartition(".")[0], set()).update(k.rpartition(".")[0] for k in flat(match.old))
+    before, after = {t.key: t for t in old}, {t.key: t for t in new}
+    followed = []
+    for match in matches:
+        path, _, leaf = match.new.rpartition(".")
+        home = homes.get(path, set())
+        key = f"{next(iter(home))}.{leaf}" if len(home) == 1 else ""
+        info, wanted = before.get(key), after[match.new]
+        fits = info is not None and (info.shape, info.kind, info.dtype) == (wanted.shape, wanted.kind, wanted.dtype)
+        if match.confidence != "auto" and fits and wanted.kind == "buffer" and key not in used:
+            said = ("everything else of its module comes from there",)
+            match = replace(match, old=key, confidence="auto", op="copy", evidence=said)
+        followed.append(match)
+    return followed
 
 
 def _operations(

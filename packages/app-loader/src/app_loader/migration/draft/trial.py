@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, islice, permutations, product
 from typing import Any, Literal
 
@@ -45,12 +45,14 @@ class Settled:
         fresh: new key that nothing of the archive gives, to a beginning with which the witness is met.
         tried: how many assignments were run.
         met: how many of them met the witness.
+        matches: new key to where it comes from, also joined, cut or turned; empty where only `sources` were looked for.
     """
 
     sources: Mapping[str, str]
     fresh: Mapping[str, Init]
     tried: int
     met: int
+    matches: Mapping[str, Match] = field(default_factory=dict)
 
 
 def settle(

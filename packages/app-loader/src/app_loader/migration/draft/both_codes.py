@@ -1,0 +1,466 @@
+"""Settle what the signatures leave open with both codes at hand: follow the numbers from weight to weight.
+
+The old code acts with shaken weights, and what each weight meets is written down. Then the new code acts; the first
+weight of it that is still open meets numbers that the old code has too, and only the weights that met them there can
+be meant. Several that met the same (query, key and value; the two ways into a gate) are tried one after another, a few
+arrangements at a time, those ahead that make most of what follows come out as in the old code.
+
+What is found this way is a proposal. It counts when the new code does with it what the old one did, on the shaken
+weights and on the archive's own, and of each tensor only when it matters: with another's numbers in its place the
+outputs are others. What the observations cannot tell stays open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from itertools import combinations, islice, permutations, product
+from math import prod
+from typing import Any
+
+import torch
+from policy_interface import Policy
+from torch import Tensor
+
+from app_loader.matching import Match, TensorInfo
+from app_loader.migration.draft.trace import Call, Print, Prints, Trace, trace
+from app_loader.witness import Witness, replay_witness
+
+BEAM = 24
+"""How many arrangements are followed at once: those of four tensors that meet the same."""
+
+BEHIND = 64
+"""How many arrangements that fell behind the best are kept, to go on with when those lead to nothing."""
+
+TRACED_STEPS = 3
+WAYS = 1024
+"""How many ways to pair the tensors of two operations are looked at."""
+
+PARTS = 4
+"""How many old tensors one new one may be joined from."""
+
+
+class OutOfTriesError(Exception):
+    """The bound of the work was reached."""
+
+
+@dataclass(slots=True)
+class Tries:
+    """How often the codes may still be run."""
+
+    left: int
+    made: int = 0
+    met: int = 0
+
+    def take(self) -> None:
+        """Count one.
+
+        Raises:
+            OutOfTriesError: there is none left.
+        """
+        if self.made >= self.left:
+            raise OutOfTriesError
+        self.made += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where some of the open tensors come from, and what the new code then does."""
+
+    matches: Mapping[str, Match]
+    trace: Trace
+    agreed: int = 0
+    passed: frozenset[str] = frozenset()
+    """Open tensors for which nothing was found."""
+
+
+@dataclass(slots=True, kw_only=True)
+class BothCodes:
+    """Two policies of two codes, the tensors of the one and the open ones of the other.
+
+    Attributes:
+        old: the old code's policy with `weights`.
+        new: the new code's policy; its certain tensors are filled, whatever the open ones hold.
+        weights: the old tensors by key, each in a storage of its own.
+        open_new: new tensors without a source.
+        open_old: old tensors without a use.
+        shown: a witness that the old code recorded with `weights`.
+        tries: how often the codes may be run.
+    """
+
+    old: Policy
+    new: Policy
+    weights: Mapping[str, Tensor]
+    open_new: Sequence[TensorInfo]
+    open_old: Sequence[TensorInfo]
+    shown: Witness
+    tries: Tries
+    _live: dict[str, Tensor] = field(default_factory=dict)
+    _begin: dict[str, Tensor] = field(default_factory=dict)
+    _were: Trace = field(default_factory=lambda: Trace(()))
+    _prints: Prints = field(default_factory=lambda: Prints(()))
+
+    def __post_init__(self) -> None:
+        assert self.old.module is not None and self.new.module is not None
+        state = self.new.module.state_dict(keep_vars=True)
+        self._live = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        self._begin = {t.key: self._live[t.key].detach().clone() for t in self.open_new}
+        before = {k: v for k, v in self.old.module.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
+        self._were = trace(self.old, self._observations(), before)
+        self._prints = Prints(self._were.prints())
+
+    def propose(self) -> Iterator[dict[str, Match]]:
+        """Yield arrangements, best first; tensors for which nothing fits are left out."""
+        beam, behind = [self._arranged({}, frozenset())], list[Arrangement]()
+        while beam:
+            following: list[Arrangement] = []
+            for arrangement in beam:
+                grown = list(self._grow(arrangement))
+                following += grown
+                if not grown:
+                    yield dict(arrangement.matches)
+            ranked = _ranked(following)
+            beam = [a for a in ranked if a.agreed == ranked[0].agreed][:BEAM]
+            behind = _ranked([*behind, *(a for a in ranked if a.agreed != ranked[0].agreed)])[:BEHIND]
+            if not beam and behind:
+                beam = [behind.pop(0)]
+
+    def meets(self, matches: Mapping[str, Match], values: Mapping[str, Tensor] | None = None) -> bool:
+        """Tell whether the new code does what was shown, with some tensors replaced."""
+        self.tries.take()
+        self.fill(matches, values or {})
+        try:
+            met = replay_witness(self.new, self.shown).met
+        except (RuntimeError, ValueError):
+            met = False
+        self.tries.met += met
+        return met
+
+    @property
+    def beginnings(self) -> Mapping[str, Tensor]:
+        """What the open tensors of the new code begin as."""
+        return self._begin
+
+    def made_of(self, matches: Mapping[str, Match], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return all open tensors of the new code, made of some old ones; what is not given begins as it begins."""
+        given = {key: made(match, tensors, self._live[key]) for key, match in matches.items()}
+        return {**self._begin, **given}
+
+    def fill(self, matches: Mapping[str, Match], values: Mapping[str, Tensor]) -> None:
+        """Put the numbers of an arrangement in; open tensors that it does not give get what they began with."""
+        with torch.no_grad():
+            for key, value in {**self.made_of(matches, self.weights), **values}.items():
+                self._live[key].copy_(value)
+
+    def matters(self, matches: Mapping[str, Match], key: str) -> bool:
+        """Tell whether the outputs are others when another tensor's numbers stand at a key, or other ones."""
+        return not any(self.meets(matches, {key: value}) for value in self._others(matches, key))
+
+    def twins(self, matches: Mapping[str, Match]) -> dict[str, list[str]]:
+        """Return, for each tensor, those with which it can change places without a difference in any output.
+
+        Only tensors that meet the same numbers can.
+        """
+        traced = self._arranged(matches, frozenset()).trace
+        meets: dict[str, set[Print]] = {key: set() for key in matches}
+        for call in traced.calls:
+            for key in meets.keys() & set(call.keys):
+                meets[key].update(call.operands)
+        found: dict[str, list[str]] = {key: [] for key in matches}
+        for one, other in combinations(matches, 2):
+            mine, theirs = matches[one], matches[other]
+            if mine.op == theirs.op == "copy" and meets[one] & meets[other] and self._alike(one, other):
+                swapped = {**matches, one: replace(theirs, new=one), other: replace(mine, new=other)}
+                if self.meets(swapped):
+                    found[one].append(other)
+                    found[other].append(one)
+        return found
+
+    def _alike(self, one: str, other: str) -> bool:
+        return self._live[one].shape == self._live[other].shape
+
+    def _others(self, matches: Mapping[str, Match], key: str) -> list[Tensor]:
+        """Return what may stand at a key instead: a rival's numbers, and its own moved about."""
+        live = self._live[key]
+        own = made(matches[key], self.weights, live)
+        rivals = [
+            self.weights[str(match.old)]
+            for other, match in matches.items()
+            if other != key and match.op == "copy" and self._alike(key, other)
+        ]
+        rivals += [self.weights[t.key] for t in self.open_old if t.shape == tuple(live.shape)]
+        rivals = [rival for rival in rivals if rival.dtype == own.dtype and not torch.equal(rival, own)][:1]
+        if not own.dtype.is_floating_point:
+            return rivals or [own.flatten().flip(0).view(own.shape)] if own.numel() > 1 else rivals
+        noise = torch.rand(own.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        return [*rivals, own * (1 + noise.to(own.dtype) / 2)]
+
+    def _observations(self) -> Any:
+        steps = slice(0, TRACED_STEPS)
+        named = {n: v[steps] for n, v in self.shown.tensors.items() if n.split(".")[0] == "observation"}
+        return named.get("observation", {n.removeprefix("observation."): v for n, v in named.items()})
+
+    def _arranged(self, matches: Mapping[str, Match], passed: frozenset[str]) -> Arrangement:
+        self.tries.take()
+        self.fill(matches, {})
+        try:
+            traced = trace(self.new, self._observations(), self._live)
+        except (RuntimeError, ValueError, IndexError):
+            traced = Trace(())
+        return Arrangement(dict(matches), traced, self._prints.count(traced.prints()), passed)
+
+    def _grow(self, arrangement: Arrangement) -> Iterator[Arrangement]:
+        """Give the next open tensors of an arrangement their sources, in every way that fits."""
+        unit = self._next_unit(arrangement)
+        if not unit:
+            return
+        infos = [info for info in self.open_new if info.key in unit]
+        met = list(islice(self._met_alike(arrangement, infos), BEAM))
+        if not met or self._more_places_than_sources(arrangement, unit):
+            yield replace(arrangement, passed=arrangement.passed | set(unit))
+        for way in met:
+            yield self._extended(arrangement, [*way, *self._companions(arrangement, way)])
+        if met:
+            return
+        for way in islice(self._guessed(arrangement, infos), BEAM):
+            grown = self._extended(arrangement, way)
+            if grown.agreed > arrangement.agreed:
+                yield grown
+                return
+
+    def _companions(self, arrangement: Arrangement, way: Sequence[Match]) -> Iterator[Match]:
+        """Yield sources for what else is open in a tensor's module: what stands beside its source.
+
+        A bias that is added after the product shows nothing before it is right; together they show at once.
+        """
+        settled = arrangement.matches.keys() | arrangement.passed | {match.new for match in way}
+        free = self._free(arrangement)
+        for source in (key for match in way for key in _sources(match)):
+            free.pop(source, None)
+        for match in way:
+            owner = match.new.rpartition(".")[0]
+            for info in self.open_new:
+                if info.key.rpartition(".")[0] == owner and info.key not in settled:
+                    beside = [[free[k] for k in free if k in self._beside(source)] for source in _sources(match)]
+                    guess = next(_fitting([info], beside, _cut(arrangement), in_order=True), ())
+                    settled |= {info.key}
+                    for found in guess:
+                        free.pop(str(found.old), None)
+                        yield found
+
+    def _extended(self, arrangement: Arrangement, way: Iterable[Match]) -> Arrangement:
+        matches = {**arrangement.matches, **{match.new: match for match in way}}
+        return self._arranged(matches, arrangement.passed)
+
+    def _next_unit(self, arrangement: Arrangement) -> tuple[str, ...]:
+        """Return the first open tensors that act together and meet numbers that the old code has; else any first."""
+        wanted = self._begin.keys() - arrangement.matches.keys() - arrangement.passed
+        units = _units(arrangement.trace.calls, wanted)
+        for unit, calls in units:
+            if any(operand in self._prints for call in calls for operand in call.operands):
+                return unit
+        return units[0][0] if units else ()
+
+    def _more_places_than_sources(self, arrangement: Arrangement, unit: Sequence[str]) -> bool:
+        """Tell whether something of a unit's shape may be new: more is open in the new code than the old one has."""
+        shape = self._begin[unit[0]].shape
+        used = {key for match in arrangement.matches.values() for key in _sources(match)}
+        left = self._begin.keys() - arrangement.matches.keys() - arrangement.passed
+        sources = sum(t.shape == tuple(shape) and t.key not in used for t in self.open_old)
+        return sum(self._begin[key].shape == shape for key in left) > sources > 0
+
+    def _met_alike(self, arrangement: Arrangement, infos: Sequence[TensorInfo]) -> Iterator[list[Match]]:
+        """Yield sources of tensors that act together: what met the same numbers in the old code."""
+        keys = {info.key for info in infos}
+        calls = [call for call in arrangement.trace.calls if keys.intersection(call.keys)]
+        met = Prints(operand for call in calls for operand in call.operands)
+        free = self._free(arrangement)
+        units = [
+            [free[key] for key in unit]
+            for unit, olds in _units(self._were.calls, free)
+            if any(operand in met for call in olds for operand in call.operands)
+        ]
+        yield from _fitting(infos, units, _cut(arrangement))
+
+    def _guessed(self, arrangement: Arrangement, infos: Sequence[TensorInfo]) -> Iterator[list[Match]]:
+        """Yield sources of tensors that met what the old code has not: what stood beside their neighbours' sources.
+
+        A bias that the one code adds inside the product and the other after it is such a tensor. Last comes whatever
+        has the shape.
+        """
+        free = self._free(arrangement)
+        owners = {info.key.rpartition(".")[0] for info in infos}
+        for key, match in arrangement.matches.items():
+            if key.rpartition(".")[0] in owners:
+                beside = [[free[k] for k in free if k in self._beside(source)] for source in _sources(match)]
+                if all(beside):
+                    yield from _fitting(infos, beside, _cut(arrangement), in_order=True)
+        if len(infos) == 1:
+            for info in free.values():
+                yield from _bijections(infos, [info])
+
+    def _free(self, arrangement: Arrangement) -> dict[str, TensorInfo]:
+        used = {key for match in arrangement.matches.values() if match.op != "slice" for key in _sources(match)}
+        return {t.key: t for t in self.open_old if t.key not in used}
+
+    def _beside(self, key: str) -> set[str]:
+        """Return the old tensors of the module of one, and those that act with it."""
+        acting = {other for call in self._were.calls if key in call.keys for other in call.keys}
+        owner = key.rpartition(".")[0]
+        return acting | {t.key for t in self.open_old if t.key.rpartition(".")[0] == owner}
+
+
+def _cut(arrangement: Arrangement) -> set[tuple[str, int | None]]:
+    return {(str(match.old), match.start) for match in arrangement.matches.values() if match.op == "slice"}
+
+
+def _ranked(arrangements: Iterable[Arrangement]) -> list[Arrangement]:
+    """Return each arrangement once, those first that agree most."""
+    once: dict[Any, Arrangement] = {}
+    for arrangement in arrangements:
+        once.setdefault(frozenset((m.new, m.old, m.op, m.start) for m in arrangement.matches.values()), arrangement)
+    return sorted(once.values(), key=lambda a: -a.agreed)
+
+
+def _units(calls: Iterable[Call], wanted: Iterable[str]) -> list[tuple[tuple[str, ...], list[Call]]]:
+    """Return the wanted tensors that act in one operation, with all operations in which they act, in order."""
+    wanted = set(wanted)
+    unit_of: dict[str, int] = {}
+    units: list[list[str]] = []
+    for call in calls:
+        keys = [key for key in call.keys if key in wanted and key not in unit_of]
+        if keys:
+            unit_of.update(dict.fromkeys(keys, len(units)))
+            units.append(keys)
+    acts: list[list[Call]] = [[] for _ in units]
+    for call in calls:
+        for number in {unit_of[key] for key in call.keys if key in unit_of}:
+            acts[number].append(call)
+    return [(tuple(unit), act) for unit, act in zip(units, acts, strict=True)]
+
+
+def _fitting(
+    news: Sequence[TensorInfo],
+    units: Sequence[Sequence[TensorInfo]],
+    cut: AbstractSet[tuple[str, int | None]],
+    *,
+    in_order: bool = False,
+) -> Iterator[list[Match]]:
+    """Yield ways to make new tensors of old ones: of one unit each, of several joined, of a part of one.
+
+    `in_order`: several are joined in the order in which they are given, all of them, and not in any.
+    """
+    for unit in units:
+        yield from _bijections(news, unit)
+    smaller = [unit for unit in units if all(_part_of(new, unit) is not None for new in news)]
+    for count in range(2, min(len(smaller), PARTS) + 1):
+        orders = [smaller] if in_order else permutations(smaller, count)
+        for joined in islice(orders, WAYS):
+            whole = [_joined(new, joined) for new in news]
+            if all(match is not None for match in whole):
+                yield [match for match in whole if match is not None]
+    for unit in units:
+        yield from _cuts(news, unit, cut)
+
+
+def _bijections(news: Sequence[TensorInfo], olds: Sequence[TensorInfo]) -> Iterator[list[Match]]:
+    """Yield ways to give each new tensor an old one of its own, those of equal leaf names first."""
+    choices = [[match for old in olds for match in _alone(new, old)] for new in news]
+    if prod(len(some) for some in choices) > WAYS:
+        return
+    ways = [list(way) for way in product(*choices) if len({match.old for match in way}) == len(way)]
+    leaf = {t.key: t.key.rpartition(".")[2] for t in (*news, *olds)}
+    yield from sorted(ways, key=lambda way: -sum(leaf[match.new] == leaf[str(match.old)] for match in way))
+
+
+def _alone(new: TensorInfo, old: TensorInfo) -> Iterator[Match]:
+    if new.kind != old.kind:
+        return
+    said = ("it meets the same numbers in both codes",)
+    match = Match(new=new.key, old=old.key, confidence="suggest", evidence=said)
+    if new.shape == old.shape:
+        yield match
+    elif [size for size in new.shape if size != 1] == [size for size in old.shape if size != 1]:
+        yield replace(match, op="reshape")
+    if len(new.shape) == len(old.shape) == 2 and new.shape == old.shape[::-1] and new.shape[0] > 1:
+        yield replace(match, op="transpose")
+
+
+def _part_of(new: TensorInfo, unit: Sequence[TensorInfo]) -> tuple[TensorInfo, int] | None:
+    """Return the one tensor of a unit that can be a part of a new one, and along which axis."""
+    fitting = []
+    for old in unit:
+        if old.kind == new.kind and len(old.shape) == len(new.shape):
+            axes = [axis for axis, (o, n) in enumerate(zip(old.shape, new.shape, strict=True)) if o != n]
+            if len(axes) == 1 and axes[0] < 2 and old.shape[axes[0]] < new.shape[axes[0]]:
+                fitting.append((old, axes[0]))
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _joined(new: TensorInfo, units: Sequence[Sequence[TensorInfo]]) -> Match | None:
+    """Return how a new tensor is made of one tensor of each unit, joined along one axis."""
+    parts = [part for unit in units if (part := _part_of(new, unit)) is not None]
+    axis = parts[0][1]
+    if any(part[1] != axis for part in parts) or sum(part[0].shape[axis] for part in parts) != new.shape[axis]:
+        return None
+    said = ("the parts meet the same numbers in both codes and add up to it",)
+    sources = tuple(part[0].key for part in parts)
+    return Match(new=new.key, old=sources, confidence="suggest", op="cat", dim=axis, evidence=said)
+
+
+def _cuts(
+    news: Sequence[TensorInfo], unit: Sequence[TensorInfo], taken: AbstractSet[tuple[str, int | None]]
+) -> Iterator[list[Match]]:
+    """Yield ways to make new tensors of equal parts of one unit's tensors: all of the same part."""
+    wholes = []
+    for new in news:
+        fitting = [
+            t
+            for t in unit
+            if t.kind == new.kind
+            and new.shape
+            and t.shape[1:] == new.shape[1:]
+            and len(t.shape) == len(new.shape)
+            and t.shape[0] > new.shape[0]
+            and t.shape[0] % new.shape[0] == 0
+        ]
+        if len(fitting) != 1:
+            return
+        wholes.append(fitting[0])
+    count = min(whole.shape[0] // new.shape[0] for whole, new in zip(wholes, news, strict=True))
+    said = ("the whole meets the same numbers in the old code",)
+    for part in range(count):
+        starts = [part * new.shape[0] for new in news]
+        if any((whole.key, start) in taken for whole, start in zip(wholes, starts, strict=True)):
+            continue
+        yield [
+            Match(new=new.key, old=whole.key, confidence="suggest", op="slice", dim=0, start=start, evidence=said)
+            for new, whole, start in zip(news, wholes, starts, strict=True)
+        ]
+
+
+def _sources(match: Match) -> tuple[str, ...]:
+    return (match.old,) if isinstance(match.old, str) else tuple(str(part) for part in match.old or ())
+
+
+def made(match: Match, tensors: Mapping[str, Tensor], like: Tensor) -> Tensor:
+    """Return the numbers that a match gives.
+
+    Args:
+        match: of any op that a match may have.
+        tensors: the old ones.
+        like: has the new tensor's shape.
+    """
+    if match.op == "stack(cat0)" and match.old is not None:
+        return torch.stack([torch.cat([tensors[str(key)].detach() for key in row]) for row in match.old])
+    parts = [tensors[key].detach() for key in _sources(match)]
+    if match.op == "stack":
+        return torch.stack(parts, dim=match.dim or 0)
+    if match.op == "cat":
+        return torch.cat(parts, dim=match.dim or 0)
+    if match.op == "transpose":
+        return parts[0].t()
+    if match.op == "slice":
+        return parts[0].narrow(match.dim or 0, match.start or 0, like.shape[match.dim or 0])
+    return parts[0].reshape(like.shape)

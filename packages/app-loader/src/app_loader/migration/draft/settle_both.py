@@ -1,0 +1,163 @@
+"""Try with both codes: shake, follow, and keep what the new code cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from policy_interface import Policy
+from torch import Tensor
+
+from app_loader.errors import RestoreError
+from app_loader.matching import Match, TensorInfo
+from app_loader.migration.draft.both_codes import BothCodes, OutOfTriesError, Tries
+from app_loader.migration.draft.shaken import shake
+from app_loader.migration.draft.trial import Init, Settled
+from app_loader.restore import restore
+from app_loader.witness import Witness, draw_observations, has_memory, record_witness, replay_witness
+
+SEED = 11
+STEPS, BATCH = 8, 4
+"""What a policy with memory is shown; one without is shown as many at once."""
+
+Certain = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Makes the new tensors that are settled already of the old ones."""
+
+
+def settle_with_both(
+    old: Policy,
+    new: Policy,
+    *,
+    weights: Mapping[str, Tensor],
+    certain: Certain,
+    open_new: Sequence[TensorInfo],
+    open_old: Sequence[TensorInfo],
+    buffers: frozenset[str],
+    recorded: Witness | None,
+    tries: int,
+) -> Settled | None:
+    """Find the sources of open tensors by running both codes.
+
+    Args:
+        old: the old code's policy; its weights are replaced.
+        new: the new code's policy with all its tensors, the open ones as the code makes them; they are replaced.
+        weights: the archive's tensors by key.
+        certain: makes the settled new tensors of old ones.
+        open_new: new tensors without a source.
+        open_old: old tensors without a use.
+        buffers: keys of the archive that are no parameters.
+        recorded: the archive's witness, which a proposal has to meet with the archive's own weights; None without one.
+        tries: how often codes may be run at most.
+
+    Returns:
+        What is settled; None when no arrangement does what the old code does.
+    """
+    if old.module is None or new.module is None:
+        return None
+    budget = Tries(tries)
+    every = frozenset(weights)
+    for still in (frozenset[str](), buffers, every):  # a buffer may be computed anew; with true weights least shows
+        shaken = shake({k: v for k, v in weights.items() if k not in still}, buffers=buffers, seed=SEED)
+        shaken |= {key: weights[key].clone() for key in still}
+        try:
+            settled = _settle(old, new, shaken, weights, certain, open_new, open_old, recorded, budget)
+        except (OutOfTriesError, RestoreError):
+            return None
+        if settled is not None:
+            return settled
+    return None
+
+
+def _settle(
+    old: Policy,
+    new: Policy,
+    shaken: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    certain: Certain,
+    open_new: Sequence[TensorInfo],
+    open_old: Sequence[TensorInfo],
+    recorded: Witness | None,
+    budget: Tries,
+) -> Settled | None:
+    _put(old, shaken)
+    _put(new, {key: value.clone() for key, value in certain(shaken).items()})
+    both = BothCodes(
+        old=old,
+        new=new,
+        weights=shaken,
+        open_new=open_new,
+        open_old=open_old,
+        shown=record_witness(old, observations=_observations(old)),
+        tries=budget,
+    )
+    found = next((matches for matches in both.propose() if both.meets(matches)), None)
+    if found is None:
+        return None
+    doubtful = _doubtful(both, found, open_new)
+    accepted = {key: match for key, match in found.items() if key not in doubtful and both.matters(found, key)}
+    said = "with another's numbers in its place the outputs are others"
+    matches, exchangeable = {}, both.twins(found)
+    for key, match in accepted.items():
+        twins = [other for other in exchangeable[key] if other in accepted]
+        told = (f"it may change places with {', '.join(twins)} without a difference: either is right",) if twins else ()
+        matches[key] = replace(match, confidence="auto", evidence=(*match.evidence, said, *told))
+    fresh = _fresh(both, found, [t.key for t in open_new if t.key not in found])
+    if recorded is not None and not _meets(new, both, found, weights, certain, recorded):
+        return None
+    sources = {key: match.old for key, match in matches.items() if match.op == "copy" and isinstance(match.old, str)}
+    return Settled(sources=sources, fresh=fresh, tried=budget.made, met=budget.met, matches=matches)
+
+
+def _put(policy: Policy, tensors: Mapping[str, Tensor]) -> None:
+    assert policy.module is not None
+    restore(policy.module, {**policy.module.state_dict(keep_vars=True), **tensors}, subject="trial")
+
+
+def _observations(policy: Policy) -> Any:
+    steps, batch = (STEPS, BATCH) if has_memory(policy) else (1, STEPS * BATCH)
+    return draw_observations(policy.rules, seed=SEED, steps=steps, batch=batch)
+
+
+def _doubtful(both: BothCodes, found: Mapping[str, Match], open_new: Sequence[TensorInfo]) -> set[str]:
+    """Return tensors of which another place does as well: a new module of their shapes, to which nothing was given."""
+    modules: dict[str, dict[str, TensorInfo]] = {}
+    for info in open_new:
+        modules.setdefault(info.key.rpartition(".")[0], {})[info.key.rpartition(".")[2]] = info
+    shapes = {path: {leaf: info.shape for leaf, info in leaves.items()} for path, leaves in modules.items()}
+    empty = [path for path, leaves in modules.items() if not any(info.key in found for info in leaves.values())]
+    doubtful: set[str] = set()
+    for free in empty:
+        alike = [path for path in modules if path not in empty and shapes[path] == shapes[free]]
+        held = {path: [info.key for info in modules[path].values() if info.key in found] for path in alike}
+        for keys in held.values():
+            away = {key: match for key, match in found.items() if key not in keys}
+            there = [replace(found[key], new=modules[free][key.rpartition(".")[2]].key) for key in keys]
+            if both.meets({**away, **{match.new: match for match in there}}):
+                doubtful.update(key for some in held.values() for key in some)
+                break
+    return doubtful
+
+
+def _fresh(both: BothCodes, found: Mapping[str, Match], keys: Iterable[str]) -> dict[str, Init]:
+    """Return a beginning that can be written down and does as well, for each key that nothing gives."""
+    begin = both.beginnings
+    wanted: dict[str, Init] = {key: "ones" if bool((begin[key] == 1).all()) else "zeros" for key in keys}
+    if not wanted:
+        return {}
+    written = {key: torch.full_like(begin[key], init == "ones") for key, init in wanted.items()}
+    return wanted if both.meets(found, written) else {}
+
+
+def _meets(
+    new: Policy,
+    both: BothCodes,
+    found: Mapping[str, Match],
+    weights: Mapping[str, Tensor],
+    certain: Certain,
+    recorded: Witness,
+) -> bool:
+    """Tell whether the archive's own weights, so arranged, do what was recorded."""
+    _put(new, {**certain(weights), **both.made_of(found, weights)})
+    return replay_witness(new, recorded).met
