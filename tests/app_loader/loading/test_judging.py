@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from importlib import metadata
 
 import pytest
-from app_loader import errors
-from app_loader.judge import judge_requirements
+from app_loader import errors, load_policy, save_policy
+from app_loader.code import StoredCode
+from app_loader.judge import SharedLibraryWarning, judge_requirements
 from app_loader.package_digest import package_digest
 from app_loader.resolve import Candidate, Resolution
 from policy_interface import Problem
+
+from tests.app_loader.loading.conftest import tiny_source
 
 
 def test_only_requirements_that_apply_here_are_judged():
@@ -81,3 +85,25 @@ def test_every_error_pickles_with_its_facts(error):
 def test_every_error_is_named_in_the_drawn_tree():
     own = [n for n, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
     assert [name for name in own if name not in (errors.__doc__ or "")] == []
+
+
+def test_a_shared_library_outside_its_range_is_told_before_the_code_runs_and_asks_for_a_proof(
+    make_wheel, store, rules, tmp_path, monkeypatch
+):
+    source = tiny_source(scale="SCALE").replace("import torch\n", "import torch\nSCALE = 1.0\n", 1)
+    points = "[policy_interface.architectures]\ntiny = tiny_zoo:TinyArchitecture\n"
+    requires = ("torch>=1,<2", "numpy", "absent-library>=3")
+    wheel = make_wheel("tiny-zoo", "1.0", {"tiny_zoo/__init__.py": source}, entry_points=points, requires=requires)
+    entry = store.add([wheel])
+    save_policy(StoredCode(entry).architecture_class("tiny")().make_policy(rules), tmp_path / "run.mpt")
+    with pytest.warns(SharedLibraryWarning) as caught:
+        loaded = load_policy(tmp_path / "run.mpt", store=store)
+    rows = [line.split() for line in str(caught[0].message).splitlines()[1:]]
+    here = metadata.version("torch")
+    assert rows[1:] == [["torch", "<2,>=1", here, here], ["absent-library", ">=3", "unknown", "none"]]
+    assert loaded.origin.outside == ("torch", "absent-library")
+    monkeypatch.setitem(vars(entry.import_module("tiny_zoo")), "SCALE", 2.0)  # what another torch might do
+    with pytest.warns(SharedLibraryWarning), pytest.raises(errors.WitnessError):
+        load_policy(tmp_path / "run.mpt", store=store)
+    with pytest.warns(SharedLibraryWarning):
+        load_policy(tmp_path / "run.mpt", store=store, verify="structure")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from app_loader import import_isolated
-from app_loader.errors import IntegrityError, UnsafeWheelError, VersionNotStoredError
+from app_loader.errors import IntegrityError, NativeCodeError, UnsafeWheelError, VersionNotStoredError
 from app_loader.store import Entry, Store
 from filelock import FileLock
 
@@ -285,3 +285,25 @@ def test_a_leading_tilde_means_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MPT_STORE", "~/wheels")
     assert Store().path == tmp_path / "wheels"
     assert Store("~/other").path == tmp_path / "other"
+
+
+@pytest.mark.parametrize("start", [b"\x7fELF\x02\x01", b"\xcf\xfa\xed\xfe\x07", b"!<arch>\nobject"])
+def test_native_code_under_another_name_is_refused_before_anything_is_loaded(
+    make_wheel: MakeWheel, store: Store, tmp_path: Path, start: bytes
+) -> None:
+    mark = tmp_path / "ran"
+    source = f"import ctypes\nopen({str(mark)!r}, 'w').close()\nctypes.CDLL('toy_zoo/kernels.bin')\n"
+    entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo/__init__.py": source, "toy_zoo/kernels.bin": start})])
+    assert entry.scan.native == ("toy_zoo/kernels.bin",)
+    assert [each.text for each in entry.scan.changes] == ["CDLL: a native library"]
+    with pytest.raises(NativeCodeError):
+        entry.import_module("toy_zoo")
+    assert not mark.exists()
+
+
+def test_a_program_that_a_wheel_only_starts_is_no_native_code_of_this_process(
+    make_wheel: MakeWheel, store: Store
+) -> None:
+    entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo/__init__.py": "", "toy_zoo/program": b"\x7fELF\x02"})])
+    assert entry.scan.native == ()
+    entry.import_module("toy_zoo")

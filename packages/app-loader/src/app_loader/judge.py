@@ -1,18 +1,27 @@
-"""Judging from metadata, before any code of a wheel runs: does it fit this contract and these shared libraries?"""
+"""Judging from metadata, before any code of a wheel runs: does it fit this contract and these shared libraries?
+
+Outside of the contract's range nothing is loaded. Outside of a shared library's range it may well work, and ranges are
+often drawn with care; so it is told, with what was there then, and the code has to repeat its witness.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from app_loader.code import Code
+from app_loader.code import Code, StoredCode
 from app_loader.errors import IncompatibleInterfaceError
+from app_loader.store.shared import SharedLibrary, judge_shared_libraries
 
 CONTRACT = "policy-interface"
+
+
+class SharedLibraryWarning(UserWarning):
+    """Code is loaded beside shared libraries outside the ranges that its metadata asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,29 @@ def check_contract(code: Code) -> None:
                 required=requires.specifier,
                 installed=requires.installed,
             )
+
+
+def find_outside(code: Code, recorded: Mapping[str, str]) -> list[SharedLibrary]:
+    """Return the shared libraries of code that lie outside the range that its metadata asks for.
+
+    Args:
+        code: a stored wheel, whose private companions are judged with it and are none of them; or what is installed.
+        recorded: the versions that a checkpoint was saved with, by distribution.
+    """
+    if isinstance(code, StoredCode):
+        own = [wheel.name for wheel in code.entry.wheels]
+        requirements = [line for wheel in code.entry.wheels for line in wheel.requires]
+    else:
+        own, requirements = [code.distribution], list(code.requires)
+    return [each for each in judge_shared_libraries(requirements, own, recorded) if not each.met]
+
+
+def table_of(libraries: Sequence[SharedLibrary]) -> str:
+    """Return a table of shared libraries: what is asked for, what was there then, what is here now."""
+    rows = [("shared library", "asked for", "then", "now")]
+    rows += [(each.name, each.asked or "any", each.then or "unknown", each.installed or "none") for each in libraries]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def _installed_version(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -14,7 +15,7 @@ from app_loader.build import build_on_meta, read_architecture
 from app_loader.code import Code, StoredCode
 from app_loader.devices import check_device
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
-from app_loader.judge import check_contract
+from app_loader.judge import SharedLibraryWarning, check_contract, find_outside, table_of
 from app_loader.loaded import LoadedPolicy, LoadOrigin
 from app_loader.resolve import Resolution, resolve
 from app_loader.restore import restore
@@ -51,7 +52,8 @@ def load_policy(
         rules: today's game rules; the policy is adapted to them by the names of features and actions.
         device: where the weights go.
         verify: how much is checked before the policy is returned. None is ``structure`` for the trained code; other
-            code also has to do what the witness recorded, because no key and no shape shows a change of meaning.
+            code, and code beside shared libraries outside the ranges it asks for, also has to do what the witness
+            recorded, because no key and no shape shows a change of meaning.
         store: the store of wheels; None is the default one.
 
     Returns:
@@ -83,7 +85,8 @@ def load_policy(
             check_stored(resolution, opened_store)
         loaded = load_with(archive, resolution, device=device)
         exact = code == "trained" and resolution.chosen is not None and resolution.chosen.exact
-        unproven = verify is None and not exact and archive.manifest.witness is not None
+        doubtful = not exact or bool(loaded.origin.outside)
+        unproven = verify is None and doubtful and archive.manifest.witness is not None
         if verify == "witness" or unproven:
             check_witness(loaded, archive)
     return loaded if rules is None else loaded.adapt(rules)
@@ -137,6 +140,14 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
     code = check_resolution(archive, resolution)
     check_contract(code)
     path = str(archive.path)
+    outside = find_outside(code, archive.manifest.environment)
+    if outside:
+        warnings.warn(
+            f"{path}: {code.distribution} {code.version} runs beside shared libraries outside the ranges it asks for; "
+            f"load with verify='witness' to see whether it does what was recorded\n{table_of(outside)}",
+            SharedLibraryWarning,
+            stacklevel=3,
+        )
     migrated = follow_revisions(archive, resolution, code)
     document = archive.architecture if migrated is None else migrated.architecture
     subject = f"{document['kind']} of {code.distribution} {code.version}"
@@ -152,6 +163,7 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
         mode=code.mode,
         reason=chosen.reason if chosen else "",
         revisions=() if migrated is None else migrated.route.ids,
+        outside=tuple(each.name for each in outside),
     )
     return LoadedPolicy(
         policy,

@@ -34,6 +34,7 @@ class LoadOrigin:
         mode: how the code was imported.
         reason: why this candidate was chosen.
         revisions: ids of the migration revisions applied on the way, oldest first; empty for trained code.
+        outside: shared libraries outside the ranges that the code's metadata asks for.
     """
 
     distribution: str
@@ -42,6 +43,7 @@ class LoadOrigin:
     mode: Mode
     reason: str
     revisions: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         pinned = f" sha256:{self.digest[:12]}" if self.digest else ""

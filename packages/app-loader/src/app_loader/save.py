@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from mpt_format import ArchiveContent, WrittenArchive, collect_state, write_archive
+from packaging.utils import canonicalize_name
 from policy_interface import GameRules, Policy, PolicyArchitecture, origin_of
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -27,6 +28,7 @@ from app_loader.loaded import LoadedPolicy
 from app_loader.rehearsal import rehearse_load
 from app_loader.revisions import find_head
 from app_loader.rules_adaptation import RenumberedPolicy
+from app_loader.store.shared import judge_shared_libraries
 from app_loader.witness import record_witness
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def save_policy(
     content = ArchiveContent(
         code=code.record,
         requires=code.requires,
-        environment=_environment(),
+        environment=_environment(code.requires["distributions"]),
         migration=_migration(type(architecture)),
         architecture=text,
         config_sources=dict(_config_sources(architecture)),
@@ -179,9 +181,11 @@ def _migration(cls: type[PolicyArchitecture]) -> dict[str, Any]:
     return {} if head is None else {"head": head}
 
 
-def _environment() -> dict[str, str]:
+def _environment(requirements: Iterable[str]) -> dict[str, str]:
+    """Return what the policy was made with: the interpreter, and the version of each library that its code requires."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in _RECORDED:
+    required = [library.name for library in judge_shared_libraries(requirements, ())]
+    for name in dict.fromkeys([*_RECORDED, *map(canonicalize_name, required)]):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

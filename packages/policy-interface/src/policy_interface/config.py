@@ -10,12 +10,18 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from policy_interface.errors import InvalidConfigError, Problem
+from policy_interface.origin import origin_of
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelType
+else:
+    _ModelType = type(BaseModel)  # pydantic gives its metaclass no public name
 
 
 def canonical_json(document: object) -> str:
@@ -48,7 +54,15 @@ class _PlainDumper(yaml.SafeDumper):
 _PlainDumper.add_representer(str, _PlainDumper.represent_str)
 
 
-class Config(BaseModel):
+class _ConfigType(_ModelType):
+    """The class of every config class; it says which version an isolated one belongs to."""
+
+    def __repr__(cls) -> str:
+        origin = origin_of(cls)
+        return f"<class {origin}>" if origin.digest else super().__repr__()
+
+
+class Config(BaseModel, metaclass=_ConfigType):
     """Base of every config.
 
     Constructing one in Python raises ``pydantic.ValidationError`` (a ``ValueError``) for a bad value; reading one from

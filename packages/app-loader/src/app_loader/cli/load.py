@@ -57,7 +57,10 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool) ->
 
 def _origin(policy: LoadedPolicy) -> dict[str, Any]:
     names = ("distribution", "version", "digest", "mode", "reason")
-    return {name: getattr(policy.origin, name) for name in names} | {"revisions": list(policy.origin.revisions)}
+    return {name: getattr(policy.origin, name) for name in names} | {
+        "revisions": list(policy.origin.revisions),
+        "outside": list(policy.origin.outside),
+    }
 
 
 def _parameters(policy: LoadedPolicy) -> list[dict[str, Any]]:

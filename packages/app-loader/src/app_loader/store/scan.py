@@ -39,9 +39,26 @@ _CHANGING = {
     "setrecursionlimit": "recursion limit",
     "set_num_threads": "thread count",
 }
+_LOADING = {
+    "CDLL": "a native library",
+    "PyDLL": "a native library",
+    "LoadLibrary": "a native library",
+    "load_library": "a native library",
+    "load_inline": "compiles native code",
+    "dlopen": "a native library",
+}
+_NATIVE_STARTS = (
+    b"\x7fELF",
+    b"\xcf\xfa\xed\xfe",
+    b"\xce\xfa\xed\xfe",
+    b"\xfe\xed\xfa\xcf",
+    b"\xfe\xed\xfa\xce",
+    b"!<arch>\n",
+)
+"""How ELF and Mach-O objects and archives of them begin, whatever the file is called."""
 _TEXT = re.compile(
     r"sys\.modules|__import__|import_module|"
-    + "|".join(re.escape(name) for name in (*_REGISTERING, *_CHANGING, "gym"))
+    + "|".join(re.escape(name) for name in (*_REGISTERING, *_CHANGING, *_LOADING, "gym"))
     + r"|environ|meta_path"
 )
 
@@ -87,7 +104,7 @@ class ScanReport:
         module_table: places that name `sys.modules` or `sys.meta_path`.
         registrations: entries in tables of the process.
         self_names: strings in import calls that name the unit's own modules.
-        changes: calls that change state shared by the process.
+        changes: calls that change state shared by the process, or load native code into it.
         unreadable: source files that do not parse with this interpreter.
     """
 
@@ -139,14 +156,28 @@ def scan_files(site: Path, files: Iterable[str], roots: frozenset[str]) -> ScanR
             continue
         for kind, sighting in _sightings(tree, name, roots):
             lists[kind].append(sighting)
+    loads = any(each.text.partition(":")[0] in _LOADING for each in lists["change"])
     return ScanReport(
-        native=tuple(name for name in names if name.endswith(NATIVE_SUFFIXES) or ".so." in name),
+        native=tuple(name for name in names if _is_native(site, name, loads=loads)),
         module_table=tuple(lists["table"]),
         registrations=tuple(lists["register"]),
         self_names=tuple(lists["self"]),
         changes=tuple(lists["change"]),
         unreadable=tuple(unreadable),
     )
+
+
+def _is_native(site: Path, name: str, *, loads: bool) -> bool:
+    """Whether a file is compiled code: by its name, or, where the source `loads` such, by how it begins.
+
+    A program that is only ever started, as a bundled ffmpeg, does not come into this process.
+    """
+    if name.endswith(NATIVE_SUFFIXES) or ".so." in name:
+        return True
+    if not loads or name.endswith(".py"):
+        return False
+    with (site / name).open("rb") as file:
+        return file.read(8).startswith(_NATIVE_STARTS)
 
 
 def _sightings(tree: ast.Module, file: str, roots: frozenset[str]) -> Iterator[tuple[str, Any]]:
@@ -170,6 +201,8 @@ def _sightings(tree: ast.Module, file: str, roots: frozenset[str]) -> Iterator[t
                 )
             elif called in ("import_module", "__import__", "find_spec") and text.partition(".")[0] in roots:
                 yield "self", Sighting(file=file, line=node.lineno, text=f"{called}({text!r})")
+            elif called in _LOADING:
+                yield "change", Sighting(file=file, line=node.lineno, text=f"{called}: {_LOADING[called]}")
             elif called in _CHANGING:
                 yield "change", Sighting(file=file, line=node.lineno, text=f"{called}: {_CHANGING[called]}")
         elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _is_environ(node.value):
