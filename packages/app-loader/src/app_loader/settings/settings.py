@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from packaging.utils import canonicalize_name
 
-from app_loader.credentials import strip_credentials
+from app_loader.credentials import hide_credentials, strip_credentials
 from app_loader.errors import SettingsError
 
 SETTINGS_VARIABLE = "MPT_SETTINGS"
@@ -141,7 +141,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
         moved = {}
     indexes = _indexes(document.get("indexes", []), problems)
     if problems:
-        raise SettingsError(str(path), problems)
+        raise SettingsError(str(path), map(hide_credentials, problems))
     return Settings(
         path=path,
         fetch=fetch,

@@ -1,0 +1,114 @@
+"""A build takes only what a person allows: from the archive, from the repository, and of what it requires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app_loader.errors import ProvenanceError
+from app_loader.provenance import build_wheel
+from app_loader.settings import Index, Settings
+
+from tests.app_loader.provenance.conftest import BACKEND
+
+Git = Callable[..., str]
+MakeWheel = Callable[..., Path]
+
+
+def new_file(name: str, content: str, mode: str = "100644") -> bytes:
+    """Return a difference that adds a file of one line."""
+    return (
+        f"diff --git a/{name} b/{name}\nnew file mode {mode}\n--- /dev/null\n+++ b/{name}\n@@ -0,0 +1 @@\n"
+        f"+{content}\n\\ No newline at end of file\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    "diff",
+    [
+        new_file("../../evil", "x"),
+        new_file(".git/hooks/post-checkout", "x", "100755"),
+        new_file(".git/config", "x"),
+        new_file("link", "/tmp", "120000") + new_file("link/evil", "x"),
+        b"no difference at all",
+    ],
+    ids=["climbing", "hook", "config", "through a link", "nonsense"],
+)
+def test_a_difference_that_leaves_the_tree_is_refused(diff: bytes, repository: Path, git: Git, tmp_path: Path) -> None:
+    with pytest.raises(ProvenanceError):
+        build_wheel(
+            str(repository), git("rev-parse", "HEAD"), tmp_path / "a" / "build", distribution="toy-zoo", diff=diff
+        )
+    assert not (tmp_path / "a" / "evil").exists()
+    assert not Path("/tmp/evil").exists()
+
+
+def test_what_a_build_requires_comes_from_a_wheelhouse_and_not_from_an_index_for_other_names(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    project = repository / "packages" / "zoo"
+    text = (project / "pyproject.toml").read_text()
+    text = text.replace("requires = []", 'requires = ["toy-backend>=1"]').replace('\nbackend-path = ["."]', "")
+    (project / "pyproject.toml").write_text(text)
+    (project / "backend.py").unlink()
+    git("commit", "--quiet", "--all", "-m", "a backend of its own")
+    house = make_wheel("toy-backend", "1.0", {"backend.py": BACKEND}).parent
+    commit = git("rev-parse", "HEAD")
+    elsewhere = Settings(fetch=True, indexes=(Index(url="http://127.0.0.1:9/simple", packages=("toy-zoo",)),))
+    for number, settings in enumerate((Settings(), elsewhere)):
+        with pytest.raises(ProvenanceError) as caught:
+            build_wheel(
+                str(repository),
+                commit,
+                tmp_path / f"{number}",
+                distribution="toy-zoo",
+                offline=not settings.fetch,
+                settings=settings,
+            )
+        assert "toy-backend" in caught.value.next_command
+    built = build_wheel(
+        str(repository), commit, tmp_path / "with", distribution="toy-zoo", settings=Settings(wheelhouses=(house,))
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("setup.cfg", "[metadata]\nname = old-zoo\n"),
+        ("setup.py", "from setuptools import setup\nsetup(name='old-zoo')\n"),
+        ("pyproject.toml", "[tool.poetry]\nname = 'Old_Zoo'\n"),
+    ],
+)
+def test_a_project_of_any_age_is_found_by_its_name_and_the_shallowest_wins(
+    file: str, text: str, tmp_path: Path
+) -> None:
+    from app_loader.provenance.project import find_project
+
+    for place in ("a/b/tests/copy", "a/zoo", "other"):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / file).write_text(text.replace("old", "other").replace("Old", "other") if place == "other" else text)
+    assert find_project(tmp_path, "old.zoo") == tmp_path / "a" / "zoo"
+    assert find_project(tmp_path, "absent") is None
+
+
+def test_a_commit_that_is_not_there_says_what_may_have_happened(repository: Path, tmp_path: Path) -> None:
+    for place in (str(repository), repository.as_uri()):
+        with pytest.raises(ProvenanceError) as caught:
+            build_wheel(place, "0" * 40, tmp_path / str(len(place)), distribution="toy-zoo")
+        assert "forced push" in " ".join(caught.value.problems)
+
+
+def test_a_replaced_commit_is_built_as_it_was_recorded(
+    repository: Path, git: Git, package: Path, tmp_path: Path
+) -> None:
+    first = git("rev-parse", "HEAD")
+    (package / "__init__.py").write_text("answer = 'another'\n")
+    git("commit", "--quiet", "--all", "-m", "second")
+    git("replace", first, "HEAD")  # git shows the second wherever the first is asked for
+    built = build_wheel(str(repository), first, tmp_path / "build", distribution="toy-zoo", package="toy_zoo")
+    assert built.source is not None
+    assert (built.source / "__init__.py").read_text() == "answer = 1\n"
