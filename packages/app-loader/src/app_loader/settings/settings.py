@@ -141,7 +141,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
         moved = {}
     indexes = _indexes(document.get("indexes", []), problems)
     if problems:
-        raise SettingsError(str(path), map(hide_credentials, problems))
+        raise SettingsError(str(path), [hide_credentials(problem) for problem in problems])
     return Settings(
         path=path,
         fetch=fetch,
