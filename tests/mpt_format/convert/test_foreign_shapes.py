@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import random
 import sys
 from importlib.metadata import entry_points
@@ -132,3 +133,20 @@ def test_every_generated_checkpoint_is_converted_and_then_ok(tmp_path: Path, nam
     )
     assert done.audit.verdict == "ok"
     assert audit_checkpoint(tmp_path / "clean.mpt").verdict == "ok"
+
+
+def test_several_state_dicts_are_taken_together_where_their_mapping_is_named(tmp_path: Path) -> None:
+    """As rl_games keeps the statistics of observations beside the network, both needed to act."""
+    state = {"model": {"0.weight": torch.rand(2, 2)}, "statistics": {"mean": torch.rand(2)}, "epoch": 3}
+    state["optimizer"] = {"state": {0: {"exp_avg": torch.rand(2, 2)}}, "param_groups": []}
+    torch.save({0: state}, tmp_path / "agent.pth")
+    with pytest.raises(ConversionError, match="--state-path root"):
+        convert_checkpoint(tmp_path / "agent.pth", tmp_path / "agent.mpt")
+    done = convert_checkpoint(tmp_path / "agent.pth", tmp_path / "agent.mpt", state_path="root[0]")
+    with open_archive(tmp_path / "agent.mpt") as archive:
+        read = archive.read_tensors()
+        rest = json.loads(archive.read_member("training.json"))["converted_from"]["0"]
+    assert set(read) == {"model.0.weight", "statistics.mean"}
+    assert torch.equal(read["statistics.mean"], state["statistics"]["mean"])
+    assert (rest["epoch"], rest["model"]) == (3, None)
+    assert "root[0]['optimizer']['state'][0]['exp_avg']" in {loss.path for loss in done.losses}

@@ -112,7 +112,8 @@ def convert_checkpoint(
             code would write them.
         game_rules: The document of the game rules.
         code: The model code that the architecture belongs to.
-        state_path: Where the state dict is, as in `root['model_state_dict']`; None searches.
+        state_path: Where the state dict is, as in `root['model_state_dict']`; None searches. Of a mapping that holds
+            several, such as `root`, all are taken, under the keys that lead to them.
         key_map: How keys are renamed.
         as_fields: Whether objects of unknown classes become dicts of their fields.
         timestamps: Whether datetimes become numbers.
@@ -146,7 +147,7 @@ def convert_checkpoint(
         plan = plan_tensors(buffer, container, renamed)
         extra = _extra_state(source, values)
         rest = None if weights_only else _rest(data, container, root, source, values)
-        if weights_only and root is not None and source.path != "root":
+        if weights_only and root is not None and (source.path != "root" or source.parts):
             values.lose("root", "everything beside the state dict", "left out, as asked")
         _refuse(name, source.path, plan, values, drop)
         digests = {key: _digest(payload) for key, payload in plan.every.items()}
@@ -232,9 +233,10 @@ def _extra_state(source: Source, values: ValueConverter) -> dict[str, Json]:
 def _rest(data: Buffer, container: Container, root: Node | None, source: Source, values: ValueConverter) -> Json:
     """Everything beside the state dict, as JSON; tensors in it (the optimizer's) are left out and listed."""
     documents = read_plain_documents(data, container, _LIMITS, values)
-    if root is None or source.path == "root":
+    if root is None or (source.path == "root" and not source.parts):
         return documents or None
-    values.leave_out(resolve_path(root, source.path))
+    for path in source.parts or [source.path]:
+        values.leave_out(resolve_path(root, path))
     converted = values.convert(root, "root")
     if documents:
         return {**documents, "root": converted}

@@ -11,7 +11,7 @@ __all__ = ["Source", "SourceTensor", "find_state", "resolve_path"]
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mpt_format.audit._containers import Container
 from mpt_format.audit._nodes import Call, DictNode, Node, SetNode
@@ -46,6 +46,8 @@ class Source:
     """Key, path and node of entries that are no tensors (extra state)."""
     versions: dict[str, int] = field(default_factory=dict)
     """Module prefix -> torch's `_version`."""
+    parts: list[str] = field(default_factory=list)
+    """Paths of the state dicts that it was put together from; empty for a single one."""
 
 
 def find_state(container: Container, state_path: str | None) -> tuple[Source, Node | None]:
@@ -63,7 +65,7 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
             found = resolve_path(node, state_path)
         except ConversionError as error:
             raise ConversionError(f"{error}{_suggest(node)}") from error
-        source = read_state(found, state_path)
+        source = read_state(found, state_path) or _join_states(found, state_path)
         if source is None:
             raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name{_suggest(node)}")
         return source, node
@@ -73,8 +75,21 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
         raise ConversionError(f"no state dict found in {_describe(node)}; --state-path \"root['...']\" names one")
     if len(candidates) > 1:
         listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in candidates[:12])
-        raise ConversionError(f"several state dicts: {listed}; choose one with --state-path")
+        raise ConversionError(f"several state dicts: {listed}; choose one with --state-path, or take all of them: --state-path root")
     return candidates[0], node
+
+
+def _join_states(node: Node, path: str) -> Source | None:
+    """The state dicts below a node as one, each under the keys that lead to it: `model.0.weight`, `critic.0.weight`."""
+    joined = Source(path=path)
+    for source in _search(node, path):
+        steps = [key for kind, key in _parse_path("root" + source.path.removeprefix(path)) if kind == "key"]
+        prefix = "".join(f"{step}." for step in steps)
+        joined.parts.append(source.path)
+        joined.tensors += [replace(tensor, key=prefix + tensor.key) for tensor in source.tensors]
+        joined.others += [(prefix + key, below, value) for key, below, value in source.others]
+        joined.versions |= {f"{prefix}{module}".rstrip("."): version for module, version in source.versions.items()}
+    return joined if joined.parts else None
 
 
 def _suggest(root: Node) -> str:
@@ -98,9 +113,9 @@ def _is_optimizer(node: Node) -> bool:
     return keys >= {"state", "param_groups"}
 
 
-def _search(root: Node) -> Iterator[Source]:
+def _search(root: Node, path: str = "root") -> Iterator[Source]:
     """State dicts that are no optimizer state, outermost first, not deeper than a few levels."""
-    pending: list[tuple[Node, str, int]] = [(root, "root", 0)]
+    pending: list[tuple[Node, str, int]] = [(root, path, 0)]
     searched = 0
     seen: set[int] = set()
     while pending:
@@ -210,6 +225,18 @@ def resolve_path(root: Node, path: str) -> Node:
     Raises:
         ConversionError: The path is no such expression, or leads nowhere; the last place that exists is named.
     """
+    node, reached = root, "root"
+    for kind, key in _parse_path(path):
+        found = _step(node, kind, key)
+        if found is None:
+            raise ConversionError(f"{path} leads nowhere: {reached} has no {key!r}")
+        node = found[0]
+        reached += f".{key}" if kind == "attr" else f"[{key!r}]"
+    return node
+
+
+def _parse_path(path: str) -> list[tuple[str, object]]:
+    """The steps of a path from the root, each a kind (key or attr) and a key."""
     try:
         expression = ast.parse(path, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -229,14 +256,7 @@ def resolve_path(root: Node, path: str) -> Node:
             raise ConversionError(f"{path!r} is no path: expected one like root['state_dict']")
     if expression.id != "root":
         raise ConversionError(f"{path!r} is no path: it must begin with root")
-    node, reached = root, "root"
-    for kind, key in reversed(steps):
-        found = _step(node, kind, key)
-        if found is None:
-            raise ConversionError(f"{path} leads nowhere: {reached} has no {key!r}")
-        node = found[0]
-        reached += f".{key}" if kind == "attr" else f"[{key!r}]"
-    return node
+    return steps[::-1]
 
 
 def _step(node: Node, kind: str, key: object) -> tuple[Node] | None:
