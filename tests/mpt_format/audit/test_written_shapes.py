@@ -15,7 +15,7 @@ import pytest
 import torch
 from mpt_format.audit import FileAudit, audit_bytes
 
-from tests.attacks.audit.attacks import glob, p2, text, torch_zip
+from tests.attacks.audit.attacks import glob, p2, pack, text, torch_zip
 
 
 class Marked(torch.Tensor):
@@ -127,3 +127,12 @@ def test_signatures_of_a_pickled_learner_run_nothing() -> None:
 
     found = audit_bytes(pickle.dumps(inspect.signature(loss), 2), name="signature.pkl")
     assert {finding.severity for finding in found.findings} == {"incompatible"}
+
+
+def test_program_of_torch_export_is_told_from_a_checkpoint() -> None:
+    members = {"m/archive_format": b"pt2", "m/models/model.json": b"{}", "m/data/weights/weight_0": b"\0" * 8}
+    found = audit_bytes(pack(members), name="m.pt2")
+    assert (found.container, found.verdict) == ("pt2", "incompatible")
+    assert "torch.export.load" in found.findings[0].hint
+    hidden = pack({**members, "m/data/sample_inputs/model.pt": p2(glob("posix", "system") + text("true") + b"\x85R")})
+    assert audit_bytes(hidden, name="m.pt2").verdict == "dangerous"

@@ -427,7 +427,8 @@ def _open_zip(data: Buffer, limits: Limits, name: str, nesting: int) -> Containe
         _add_trailing_pickle(data, directory.end, container, name, limits)
     if directory.start > 0:
         _open_preceding(data, container, limits, name, nesting)
-    if not container.candidates and not container.without_pickle and not container.problems:
+    known = container.without_pickle or container.kind == "pt2"
+    if not container.candidates and not known and not container.problems:
         container.not_checkpoint = True
     return container
 
@@ -449,6 +450,12 @@ def _read_zip(data: Buffer, directory: ZipDirectory, limits: Limits, name: str, 
     elif f"{prefix}data.pkl" in names:
         container.kind = "torch-zip"
         container.description = "a torch.save zip archive"
+    elif {
+        f"{prefix}archive_format",
+        f"{prefix}models/model.json",
+    } <= names or "serialized_exported_program.json" in names:
+        container.kind = "pt2"
+        container.description = "a program of torch.export (.pt2): a graph as JSON with its weights"
     elif "manifest.json" in names and "weights.safetensors" in names:
         container.kind = "mpt"
         container.description = "an .mpt archive: YAML, JSON and safetensors, no pickle"

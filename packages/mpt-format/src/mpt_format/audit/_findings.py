@@ -50,7 +50,7 @@ def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding
     while at < len(container.candidates):  # grows: pickles inside pickles are appended
         collector.examine(container.candidates[at])
         at += 1
-    if container.torch_refusal and container.candidates:
+    if container.torch_refusal and (container.candidates or container.kind == "pt2"):
         collector.add(_container_finding("incompatible", container.kind, _container_hint(container)))
     for candidate in container.candidates:
         if candidate.stream.limit:
@@ -69,6 +69,7 @@ def _container_hint(container: Container) -> str:
         "sb3-zip": "torch.load reads its member policy.pth, not the zip: `mpt convert` does that for you",
         "torch-shard": "merge the folder with "
         "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE), then audit that file",
+        "pt2": "torch.export.load reads it where you trust it; save module().state_dict() of what it gives",
         "torch-tar": "load it once with the torch that wrote it and save it again with torch.save",
         "tar": "unpack it and audit what is inside",
         "zip": "unpack it and audit what is inside",

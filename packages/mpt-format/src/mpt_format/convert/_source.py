@@ -75,7 +75,9 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
         raise ConversionError(f"no state dict found in {_describe(node)}; --state-path \"root['...']\" names one")
     if len(candidates) > 1:
         listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in candidates[:12])
-        raise ConversionError(f"several state dicts: {listed}; choose one with --state-path, or take all of them: --state-path root")
+        raise ConversionError(
+            f"several state dicts: {listed}; choose one with --state-path, or take all of them: --state-path root"
+        )
     return candidates[0], node
 
 
