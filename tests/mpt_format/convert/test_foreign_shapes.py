@@ -137,7 +137,7 @@ def test_every_generated_checkpoint_is_converted_and_then_ok(tmp_path: Path, nam
 
 def test_several_state_dicts_are_taken_together_where_their_mapping_is_named(tmp_path: Path) -> None:
     """As rl_games keeps the statistics of observations beside the network, both needed to act."""
-    state = {"model": {"0.weight": torch.rand(2, 2)}, "statistics": {"mean": torch.rand(2)}, "epoch": 3}
+    state: dict[str, Any] = {"model": {"0.weight": torch.rand(2, 2)}, "statistics": {"mean": torch.rand(2)}, "epoch": 3}
     state["optimizer"] = {"state": {0: {"exp_avg": torch.rand(2, 2)}}, "param_groups": []}
     torch.save({0: state}, tmp_path / "agent.pth")
     with pytest.raises(ConversionError, match="--state-path root"):
