@@ -151,3 +151,14 @@ def test_the_json_report_is_json(zoo: Any) -> None:
     document = json.loads(json.dumps(without_history(zoo).to_document()))
     assert document["would_load"] is False
     assert document["counts"]["error"] > 0
+
+
+def test_a_shared_library_outside_the_range_that_the_code_asks_for_is_a_finding():
+    from app_loader.diagnosis.libraries_stage import judge_ranges
+    from app_loader.store.shared import judge_shared_libraries
+
+    judged = judge_shared_libraries(["torch<1", "numpy"], [], {"torch": "0.9"})
+    (finding,) = judge_ranges([each for each in judged if not each.met], "zoo 1.0")
+    assert (finding.severity, finding.subject, finding.old) == ("warning", "torch", "0.9")
+    assert finding.new is not None
+    assert "<1" in finding.message

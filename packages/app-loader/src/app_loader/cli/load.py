@@ -32,12 +32,15 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool) ->
     """Load a policy and say where its code comes from."""
     from mpt_format import open_archive
 
-    from app_loader.load import check_witness, load_with, resolve_archive
+    from app_loader.load import check_stored, check_witness, load_with, resolve_archive
     from app_loader.store import Store
 
     with open_archive(path) as archive:
         archive.verify("structure" if verify == "structure" else "full")
-        resolution = resolve_archive(archive, code, Store(store))
+        opened = Store(store)
+        resolution = resolve_archive(archive, code, opened)
+        if verify != "structure":
+            check_stored(resolution, opened)
         policy = load_with(archive, resolution)
         report = check_witness(policy, archive) if verify == "witness" else None
     document = {

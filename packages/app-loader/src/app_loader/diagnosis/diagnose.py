@@ -24,10 +24,11 @@ from app_loader.diagnosis.config_stage import assumed_document, judge_config
 from app_loader.diagnosis.explain import Sizes
 from app_loader.diagnosis.finding import STAGES, Finding
 from app_loader.diagnosis.keys_stage import DRAFT, judge_dimensions, judge_keys, judge_modules
-from app_loader.diagnosis.libraries_stage import judge_libraries
+from app_loader.diagnosis.libraries_stage import judge_libraries, judge_ranges
 from app_loader.diagnosis.report import Diagnosis
 from app_loader.diagnosis.rules_stage import judge_rules
 from app_loader.errors import BuildError, LoaderError, MigrationError, UnknownKindError, WitnessError
+from app_loader.judge import find_outside
 from app_loader.matching import Match, TensorInfo, match_tensors
 from app_loader.revisions import follow
 from app_loader.revisions.history import read_known_history
@@ -135,7 +136,9 @@ class _Work:
             self._refuse_code(error)
         if chosen is not None:
             self._code_stages(chosen, old_rules)
-        self.findings += judge_libraries(archive.manifest.environment)
+        recorded = archive.manifest.environment
+        self.findings += judge_libraries(recorded)
+        self.findings += judge_ranges([] if chosen is None else find_outside(chosen, recorded), named)
         would_load, refusal, revisions = self._verdict(chosen)
         if would_load and revisions:
             self.findings = [_followed(finding) for finding in self.findings if finding.stage != "keys"]
