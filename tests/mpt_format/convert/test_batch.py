@@ -48,6 +48,12 @@ def test_places_are_kept_and_failures_do_not_stop_the_rest(runs: Path, tmp_path:
     assert "several state dicts" in result.stderr and "[4/4]" in result.stderr
 
 
+def test_files_of_a_glob_keep_their_places_below_its_plain_part(runs: Path, tmp_path: Path) -> None:
+    assert run(runs / "**" / "model.pt", "--into", tmp_path / "out").exit_code == 0
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.mpt")}
+    assert written == {"a/model.pt.mpt", "b/model.pt.mpt"}
+
+
 def test_second_run_goes_on_where_the_first_stopped(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(runs, "--into", out)

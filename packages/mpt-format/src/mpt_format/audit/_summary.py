@@ -69,6 +69,7 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     callees: set[int] = set()
     rebuilds: set[int] = set()
     judged: set[int] = set()
+    encodes: set[int] = set()
     classes: set[int] = set()
     calls = persistent = 0
     for event in log:
@@ -83,6 +84,8 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
             elif func in rebuilds and _is_dense(event.args):
                 if _reaches_beyond(event.args):
                     summary.beyond.append(event)
+            elif func in encodes and _is_latin(event.args):
+                continue  # bytes, as protocol 2 writes them
             elif event.args and func in judged and (misuse := find_misuse(event)) is not None:
                 suspect(event)
                 summary.misused.append((event, misuse))
@@ -110,6 +113,8 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                 callees.add(id(event))
                 if name in JUDGED:
                     judged.add(id(event))
+                if name == "_codecs.encode":
+                    encodes.add(id(event))
                 if name == "torch._utils._rebuild_tensor_v2":
                     rebuilds.add(id(event))
             elif name in storage_names:
@@ -127,6 +132,16 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     summary.calls = calls
     summary.persistent = persistent
     return summary
+
+
+def _is_latin(args: tuple[Node, ...]) -> bool:
+    if len(args) != 2 or args[1] != "latin1" or type(args[0]) is not str:
+        return False
+    try:
+        args[0].encode("latin1")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_dense(args: tuple[Node, ...]) -> bool:

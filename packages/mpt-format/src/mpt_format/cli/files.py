@@ -19,8 +19,9 @@ _IGNORED_FOLDERS = frozenset({".git", "__pycache__", ".venv", "node_modules"})
 def expand_paths(paths: Sequence[str], unreadable: list[Unreadable]) -> Iterator[tuple[str, str]]:
     """Give each file once, in order, with its place: its path below the folder that was named, else its name.
 
-    In a folder, links to folders are not followed, and what is no regular file (a FIFO, a socket, a device) is passed
-    over. A path that does not exist is given as it is: who opens it says so.
+    A glob names the folder before its first pattern: `old/**/*.pt` gives `a/x.pt` its place below `old`. In a folder,
+    links to folders are not followed, and what is no regular file (a FIFO, a socket, a device) is passed over. A path
+    that does not exist is given as it is: who opens it says so.
 
     Args:
         paths: Files, folders and globs.
@@ -29,19 +30,27 @@ def expand_paths(paths: Sequence[str], unreadable: list[Unreadable]) -> Iterator
     seen: set[str] = set()
     for path in paths:
         if os.path.lexists(path) or not glob.has_magic(path):
-            matches = [path]
+            matches, base = [path], path if Path(path).is_dir() else None
         else:
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+            base = _plain_part(path)
         for match in matches:
-            for file, place in _files_of(match, unreadable):
+            for file in _files_of(match, unreadable):
                 if file not in seen:
                     seen.add(file)
-                    yield file, place
+                    yield file, Path(file).name if base is None else os.path.relpath(file, base)
 
 
-def _files_of(path: str, unreadable: list[Unreadable]) -> Iterator[tuple[str, str]]:
+def _plain_part(pattern: str) -> str:
+    """The folder before the first part of a pattern that is one."""
+    parts = Path(pattern).parts
+    first = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    return str(Path(*parts[:first]))
+
+
+def _files_of(path: str, unreadable: list[Unreadable]) -> Iterator[str]:
     if not Path(path).is_dir():
-        yield path, Path(path).name
+        yield path
         return
 
     def note(error: OSError) -> None:
@@ -54,4 +63,4 @@ def _files_of(path: str, unreadable: list[Unreadable]) -> Iterator[tuple[str, st
         for name in sorted(names):
             file = os.path.join(base, name)  # noqa: PTH118 - os.walk gives text
             if Path(file).is_file():
-                yield file, os.path.relpath(file, path)
+                yield file
