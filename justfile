@@ -52,7 +52,7 @@ mettagrid:
 
 # two versions of real packages from the index in one process, each equal to itself alone
 packages:
-    {{ run }} --with pandas --with matplotlib pytest -q -p no:cacheprovider end_to_end/packages
+    {{ run }} --with pandas --with matplotlib --with tqdm pytest -q -p no:cacheprovider end_to_end/packages
 
 # build the documentation site into site/, with no network; warnings are errors
 docs:

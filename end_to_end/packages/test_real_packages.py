@@ -1,6 +1,7 @@
 """Wheels that nobody here wrote: two versions in one process, each equal to itself alone in a clean interpreter.
 
-They are fetched by name from the package index, without their dependencies: the private companions are named here.
+They are fetched from the package index by `mpt zoo add name==version`, with settings that list it for these names and
+no others. The private companions are named here.
 """
 
 from __future__ import annotations
@@ -26,28 +27,52 @@ UNITS = {
         "2.1.0": ("stable-baselines3==2.1.0", "gymnasium==0.29.1", "farama-notifications==0.0.4"),
         "2.7.0": ("stable-baselines3==2.7.0", "gymnasium==1.1.1", "farama-notifications==0.0.4"),
     },
+    "lightning": {
+        "2.4.0": ("lightning==2.4.0", "pytorch-lightning==2.4.0", "torchmetrics==1.4.3", "lightning-utilities==0.11.9"),
+        "2.5.5": ("lightning==2.5.5", "pytorch-lightning==2.5.5", "torchmetrics==1.8.2", "lightning-utilities==0.15.2"),
+    },
+    "pyro_ppl": {
+        "1.8.6": ("pyro-ppl==1.8.6", "pyro-api==0.1.2", "opt-einsum==3.3.0"),
+        "1.9.1": ("pyro-ppl==1.9.1", "pyro-api==0.1.2", "opt-einsum==3.4.0"),
+    },
+    "einops": {"0.6.1": ("einops==0.6.1",), "0.8.1": ("einops==0.8.1",)},
 }
+DEFAULT_INDEX = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+SETTINGS = """
+fetch = true
+indexes = [{{ url = "{url}", packages = [{names}] }}]
+"""
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-    assert done.returncode == 0, done.stderr
+def run(*command: str, **variables: str) -> str:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **variables}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings that let the index of this machine give the packages of this test."""
+    given = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL")
+    url = given or run("uv", "run", "--no-project", "--quiet", "--with", "pip", "python", "-c", DEFAULT_INDEX).strip()
+    every = {text.partition("==")[0] for versions in UNITS.values() for unit in versions.values() for text in unit}
+    file = tmp_path_factory.mktemp("settings") / "mpt.toml"
+    file.write_text(SETTINGS.format(url=url, names=", ".join(f'"{name}"' for name in sorted(every))))
+    return file
 
 
 @pytest.mark.filterwarnings("ignore")  # of old releases under today's Python; not ours to mend
 @pytest.mark.parametrize("name", UNITS)
-def test_two_versions_in_one_process_answer_as_each_does_alone(name: str, tmp_path: Path) -> None:
+def test_two_versions_in_one_process_answer_as_each_does_alone(name: str, tmp_path: Path, settings: Path) -> None:
     store, alone = Store(tmp_path / "store"), {}
-    for version, unit in UNITS[name].items():
-        wheels, folder = tmp_path / f"{version}.wheels", tmp_path / version
-        pip = ("uv", "run", "--no-project", "--quiet", "--with", "pip", "python", "-m", "pip")
-        run(*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(wheels), *unit)
-        files = sorted(map(str, wheels.iterdir()))
-        run("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *files)
+    for version, (main, *companions) in UNITS[name].items():
+        folder = tmp_path / version
+        run("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), main, *companions)
         alone[version] = json.loads(run(sys.executable, probes.__file__, name, str(folder)))
-        main = next(file for file in files if Path(file).name.startswith(f"{name}-"))
-        store.add([main, *(file for file in files if file != main)])
+        named = [each for companion in companions for each in ("--with", companion)]
+        add = ("mpt", "zoo", "add", main, *named, "--no-companions", "--store", str(store.root))
+        assert f"added {main.replace('==', ' ')}" in run(*add, MPT_SETTINGS=str(settings))
     assert alone[next(iter(alone))] != alone[next(reversed(alone))]
     torch.set_num_threads(1)
     distribution = name.replace("_", "-")

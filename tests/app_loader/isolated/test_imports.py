@@ -161,6 +161,8 @@ class Layer:
     def __repr__(self): return f"{type(self).__module__}.{type(self).__name__}({n})"
 class Other:
     def __repr__(self): return "%s.%s" % (type(self).__module__, {n})
+class Shown:
+    def __repr__(self): parts = [str(self.__class__)]; return " ".join(parts)
 class Joined:
     def __str__(self): return ".".join([self.__class__.__module__, str({n})])
 def basic_repr():
@@ -174,6 +176,7 @@ def key(kind): return f"{kind.__module__}.{kind.__name__}"
     modules = {number: entry.import_module("toy_zoo.net") for number, entry in entries.items()}
     for number, module in modules.items():
         shown = [str(kind()) for kind in (module.Layer, module.Other, module.Joined, module.Added)]
+        assert repr(module.Shown()) == "<class 'toy_zoo.net.Shown'>"
         assert shown[0] == f"toy_zoo.net.Layer({number})"
         assert shown[1:] == [f"toy_zoo.net.{number}", f"toy_zoo.net.{number}", f"toy_zoo.net.toy_zoo.net{number}"]
     # what may name a place in a table of the process stays distinct

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,3 +183,37 @@ def test_a_pickler_of_functions_may_write_the_stand_in_of_a_shared_module(versio
     for entry in versions({**BASE, "toy_zoo/asks.py": source}).values():
         module = entry.import_module("toy_zoo.asks")
         assert pickle.loads(pickle.dumps(module.importlib)) is module.importlib
+
+
+def test_what_stands_for_shared_things_in_isolated_code_pickles_by_name(versions: AddVersions) -> None:
+    source = """
+import importlib, sys, torch
+from importlib import import_module
+from pickle import loads
+@torch.library.custom_op("toy_pickled::number", mutates_args=())
+def number(x: torch.Tensor) -> torch.Tensor: return x + {n}
+def held(): return [sys.modules, torch.ops, torch.ops.toy_pickled, import_module, loads, __import__]
+def helped(kind): return kind.__module__.split(".")
+def names(): return helped.__code__.co_names
+"""
+    for entry in versions({**BASE, "toy_zoo/asks.py": source}).values():
+        module = entry.import_module("toy_zoo.asks")
+        held = [*module.held(), *(vars(builtins)[name] for name in module.names() if name.startswith("__mpt_"))]
+        assert len(held) == 7
+        assert all(one is other for one, other in zip(pickle.loads(pickle.dumps(held)), held, strict=True))
+
+
+def test_old_code_knows_the_class_of_its_modules_loaders(versions: AddVersions, tmp_path: Path) -> None:
+    source = """
+import importlib.machinery
+from importlib.machinery import SourceFileLoader
+found = {SourceFileLoader: {n}}
+answer = found[type(__loader__)], isinstance(__spec__.loader, importlib.machinery.SourceFileLoader)
+def load(path): return SourceFileLoader("made_up", path).load_module().answer
+"""
+    (tmp_path / "made_up.py").write_text("from toy_zoo.consts import Kind\nanswer = Kind.number")
+    entries = versions({**BASE, "toy_zoo/asks.py": source})
+    modules = [entry.import_module("toy_zoo.asks") for entry in entries.values()]
+    assert [module.answer for module in modules] == [(n, True) for n in (1, 2, 3)]
+    with pytest.warns(DeprecationWarning):
+        assert [module.load(str(tmp_path / "made_up.py")) for module in modules] == [1, 2, 3]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import sys
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import app_loader.isolated
@@ -133,6 +135,28 @@ def test_native_code_is_refused_before_anything_is_loaded(make_wheel: MakeWheel,
         entry.import_module("toy_zoo")
     assert caught.value.files == ("toy_zoo/fast.so",)
     assert not marker.exists()
+
+
+def test_an_optional_compiled_module_looks_absent_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "toy_zoo").mkdir()
+    source = """
+try:
+    from toy_zoo import fast
+except ImportError as error:
+    fast, reason = None, error
+def need():
+    import toy_zoo.fast
+"""
+    (tmp_path / "toy_zoo" / "__init__.py").write_text(source)
+    (tmp_path / "toy_zoo" / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
+    unit = isolate_directory(tmp_path, bytecode=tmp_path / "bytecode")
+    module = unit.import_module("toy_zoo")
+    assert module.fast is None
+    assert isinstance(module.reason, NativeCodeError)
+    with pytest.raises(NativeCodeError, match="native code"):
+        module.need()
+    assert pickle.loads(pickle.dumps(module.reason)).files == module.reason.files
+    app_loader.isolated.unload(unit)
 
 
 def test_folders_of_unpacked_packages_are_isolated_without_a_store(tmp_path: Path) -> None:

@@ -206,8 +206,10 @@ class UnsafeWheelError(IntegrityError):
     """A wheel holds something that no wheel of pure modules holds; nothing of it is in the store."""
 
 
-class NativeCodeError(IsolationError):
+class NativeCodeError(IsolationError, ImportError):
     """A wheel holds compiled modules; none of it was loaded.
+
+    It is an ImportError, so that code whose compiled modules are optional goes on without them.
 
     Attributes:
         files: the compiled files.

@@ -1,11 +1,11 @@
 """Rewriting the expressions that turn a module's name into text, or text into a module.
 
-There are four kinds:
+There are five kinds:
 
 - an attribute that is redirected (`sys.modules`, `torch.ops`, ...; see `_targets`);
-- text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`),
-  or shown as one (`f"{cls.__module__}.{cls.__name__}"` in a `__repr__`; other text may name a place in a table of the
-  process, where two versions must not meet);
+- text that is taken apart or compared as an original module name (`cls.__module__.split(".")`, `name == "zoo.layers"`);
+- text that a `__repr__` or `__str__` returns, which may show a module's name or a class (other text may name a place in
+  a table of the process, where two versions must not meet);
 - an original name that is written into `__module__`, which pickle would follow out of the unit;
 - a table that is asked for a module's name (`table[module.__name__]`), whose keys may be original names.
 """
@@ -25,12 +25,14 @@ from app_loader.isolated._walk import Place, Scope
 OWN = "__mpt_original_name__"
 ISOLATE = "__mpt_isolated_name__"
 KEY = "__mpt_known_key__"
+SHOWN = "__mpt_shown_text__"
 
 _TEXT_METHODS = frozenset({"startswith", "removeprefix", "replace", "find", "index", "lstrip"})
 
 # What must stand in a source for the slow walk over its expressions to be worth it: plain texts, found fastest.
 _TEXTS = (
     *(b"__module__", b"__package__", b"module='", b'module="'),
+    *(b"str(self.__class__)", b"str(type(self))", b"{self.__class__}", b"{type(self)}"),
     *(b"name.split(", b"name.partition(", b"name.startswith(", b"name.removeprefix("),
 )
 _NAME_TEXTS = (
@@ -60,7 +62,7 @@ def may_redirect(source: bytes) -> bool:
 
 
 class Expressions:
-    """Rewrites the four kinds of expression.
+    """Rewrites the five kinds of expression.
 
     Args:
         attributes: the redirected attributes, each with its shim.
@@ -83,8 +85,7 @@ class Expressions:
                 ast.Subscript: self._subscript,
                 ast.Assign: self._assign,
                 ast.Dict: self._dict,
-                ast.FormattedValue: _unchanged,
-                ast.BinOp: _unchanged,
+                ast.Return: _return,
             }
 
     @property
@@ -96,9 +97,7 @@ class Expressions:
         """Rewrite the nodes at some places, the inner ones first."""
         for place in reversed(places):
             rewrite = self._by_kind.get(type(place.node))
-            if rewrite is not None:
-                if _shows(place.scope):
-                    _show(place.node)
+            if rewrite is not None and (type(place.node) is not ast.Return or _shows(place.scope)):
                 place.put(rewrite(place.node))
 
     def _attribute(self, node: ast.Attribute) -> ast.AST:
@@ -183,10 +182,6 @@ class Expressions:
         return text is not None and text.partition(".")[0] in self._owned.roots
 
 
-def _unchanged(node: ast.AST) -> ast.AST:
-    return node
-
-
 def _shows(scope: Scope | None) -> bool:
     """Whether a function, or one around it, makes text for people to read, as its name says."""
     while scope is not None:
@@ -196,24 +191,10 @@ def _shows(scope: Scope | None) -> bool:
     return False
 
 
-def _show(node: ast.AST) -> None:
-    """Spell module names that a piece of text is made of as the original ones."""
-    if isinstance(node, ast.FormattedValue):
-        node.value = _spelled(node.value)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        node.left, node.right = _spelled(node.left), _spelled(node.right)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod) and isinstance(node.right, ast.Tuple):
-        node.right.elts = [_spelled(element) for element in node.right.elts]
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
-        for argument in node.args:
-            if isinstance(argument, ast.List | ast.Tuple):
-                argument.elts = [_spelled(element) for element in argument.elts]
-    elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("format", "str"):
-        node.args = [_spelled(argument) for argument in node.args]
-
-
-def _spelled(part: ast.expr) -> ast.expr:
-    return _call(OWN, part) if _says_module(part) else part
+def _return(node: ast.Return) -> ast.AST:
+    if node.value is not None:
+        node.value = _call(SHOWN, node.value)
+    return node
 
 
 def _call(name: str, argument: ast.expr) -> ast.Call:

@@ -9,7 +9,7 @@ start.
 from __future__ import annotations
 
 import builtins
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from app_loader.isolated._targets import HELPER_MARK
@@ -39,6 +39,13 @@ def own_helpers(code: CodeType, identifier: str) -> CodeType:
 def supply(unit_builtins: dict[str, Any], name: str, helper: Any) -> None:
     """Put a helper into a unit's builtins, and among everybody's."""
     unit_builtins[name] = vars(builtins)[name] = helper
+
+
+def name_after(function: Any, module: str, name: str) -> Any:
+    """Return a function that pickles by name, as one of a module that stands for a shared one in a unit."""
+    if isinstance(function, FunctionType):
+        function.__module__, function.__name__, function.__qualname__ = module, name, name
+    return function
 
 
 def withdraw(identifier: str) -> None:

@@ -11,6 +11,7 @@ import importlib.util
 import marshal
 import os
 import sys
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any
@@ -108,10 +109,27 @@ class IsolatedLoader(SourceFileLoader):
             )
 
 
+def loader_class(unit: Unit) -> Callable[[str, str], IsolatedLoader]:
+    """Return the class of a unit's loaders, which is also what its code sees as `SourceFileLoader`.
+
+    One class for both: old code asks by the class of a module's loader what can be done with it.
+    """
+    if unit.loader is None:
+
+        class SourceLoader(IsolatedLoader):
+            def __init__(self, fullname: str, path: str) -> None:
+                super().__init__(unit.dynamic_name(fullname), str(path), unit)
+
+        SourceLoader.__name__ = SourceLoader.__qualname__ = "SourceFileLoader"
+        unit.loader = SourceLoader
+    made: Callable[[str, str], IsolatedLoader] = unit.loader
+    return made
+
+
 def isolate_spec(spec: ModuleSpec, unit: Unit) -> ModuleSpec:
     """Give a module that was found on disk the unit's loader and its origin."""
     assert spec.origin is not None
-    loader = IsolatedLoader(spec.name, spec.origin, unit)
+    loader = loader_class(unit)(spec.name, spec.origin)
     spec.loader = loader
     spec.cached = loader.cached(spec.origin)
     # On the spec, not in the module: a module's own names stay exactly those that its source makes.

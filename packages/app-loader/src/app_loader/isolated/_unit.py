@@ -17,7 +17,7 @@ from typing import Any
 
 from policy_interface.origin import Origin
 
-from app_loader.isolated._helpers import helper_of, supply
+from app_loader.isolated._helpers import helper_of, name_after, supply
 from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
@@ -62,6 +62,7 @@ class Unit:
         builtins: what its modules see as builtins; filled when its package is imported.
         helpers: makes what rewritten code names in `builtins`, by name; filled when its package is imported.
         shims: its stand-ins for shared modules, by the shared name.
+        loader: the class of its modules' loaders, made for the first of them.
         lock: around the unit's own tables.
         entering: held by the thread that imports from outside of the unit.
         importing: how many imports from outside are under way.
@@ -98,6 +99,7 @@ class Unit:
         self.builtins: dict[str, Any] = {}
         self.helpers: Mapping[str, Callable[[Unit], Any]] = {}
         self.shims: dict[str, ModuleType] = {}
+        self.loader: Any = None
         self.lock = threading.RLock()
         self.entering = threading.RLock()
         self.importing = 0
@@ -129,6 +131,14 @@ class Unit:
         """Return the importable name of one of the unit's own modules, and any other name as it is."""
         return f"{self.prefix}.{name}" if self.owns(name) else name
 
+    def dynamic_name(self, name: str) -> str:
+        """Return the name of a module that its code makes at run time: inside the unit, so that two never meet."""
+        if name.startswith(f"{self.prefix}."):
+            return name
+        if not self.owns(name):
+            self.dynamic.add(name)
+        return f"{self.prefix}.{name}"
+
     def original_name(self, name: str) -> str:
         """Return the original name of one of the unit's isolated modules, and any other name as it is."""
         start = len(self.prefix)
@@ -156,7 +166,7 @@ class Unit:
             for name, make in self.helpers.items():
                 full = helper_of(self.identifier, name)
                 if full not in self.builtins and full.encode() in compiled:
-                    supply(self.builtins, full, make(self))
+                    supply(self.builtins, full, name_after(make(self), self.shim_name("builtins"), full))
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module of this unit by its original name, or a shared one as it is."""

@@ -7,11 +7,10 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app_loader.isolated._loader import IsolatedLoader, isolate_spec
+from app_loader.isolated._loader import isolate_spec, loader_class
 from app_loader.isolated._net import make_import, target_name
 from app_loader.isolated._unit import Unit
 
@@ -63,7 +62,7 @@ def util_overrides(unit: Unit) -> dict[str, Any]:
             options["loader"] = loader
         if submodule_search_locations is not None:
             options["submodule_search_locations"] = submodule_search_locations
-        taken = dynamic_name(unit, name)
+        taken = unit.dynamic_name(name)
         spec = importlib.util.spec_from_file_location(taken, location, **options)
         if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader and spec.origin:
             return isolate_spec(spec, unit)
@@ -74,22 +73,7 @@ def util_overrides(unit: Unit) -> dict[str, Any]:
 
 def machinery_overrides(unit: Unit) -> dict[str, Any]:
     """Return `SourceFileLoader` for code that loads a file without a spec."""
-
-    class SourceLoader(IsolatedLoader):
-        def __init__(self, fullname: str, path: str) -> None:
-            super().__init__(dynamic_name(unit, fullname), str(Path(path)), unit)
-
-    SourceLoader.__name__ = SourceLoader.__qualname__ = "SourceFileLoader"
-    return {"SourceFileLoader": SourceLoader}
-
-
-def dynamic_name(unit: Unit, name: str) -> str:
-    """Return the name of a module that isolated code makes at run time: inside the unit, so that two never meet."""
-    if name.startswith(f"{unit.prefix}."):
-        return name
-    if not unit.owns(name):
-        unit.dynamic.add(name)
-    return f"{unit.prefix}.{name}"
+    return {"SourceFileLoader": loader_class(unit)}
 
 
 def _resolver(unit: Unit) -> Callable[[str, str | None], str]:

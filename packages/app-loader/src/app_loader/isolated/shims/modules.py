@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator, MutableMapping
 from types import ModuleType
@@ -74,8 +75,16 @@ class ModulesView(MutableMapping[str, ModuleType]):
         """Return a plain dict, as a dict's own `copy` does."""
         return dict(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name, as what another process sees."""
+        return _view, (self._unit.shim_name("sys"),)
+
     def __repr__(self) -> str:
         return f"<sys.modules as {self._unit.distribution} {self._unit.version} sees it>"
+
+
+def _view(shim: str) -> Any:
+    return importlib.import_module(shim).modules
 
 
 def overrides(unit: Unit) -> dict[str, Any]:

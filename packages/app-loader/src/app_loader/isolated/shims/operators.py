@@ -149,6 +149,10 @@ class Operators(ModuleType):
         """Refuse, as the real one does. It exists because Dynamo takes only callables from a builtins dict."""
         raise TypeError("'_Ops' object is not callable")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by name, as what another process sees."""
+        return _view, (vars(self)["_unit"].shim_name("torch"), "")
+
     def __getattr__(self, name: str) -> Any:  # every namespace goes through here
         unit: Unit = vars(self)["_unit"]
         real = importlib.import_module("torch").ops
@@ -167,11 +171,19 @@ class _Namespace(ModuleType):
         vars(self)["_unit"] = unit
         vars(self)["_namespace"] = namespace
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _view, (vars(self)["_unit"].shim_name("torch"), vars(self)["_namespace"])
+
     def __getattr__(self, name: str) -> Any:
         unit, namespace = vars(self)["_unit"], vars(self)["_namespace"]
         own = f"{namespace}::{name}" in unit.operators
         real = importlib.import_module("torch").ops
         return getattr(getattr(real, namespace_of(unit, namespace) if own else namespace), name)
+
+
+def _view(shim: str, namespace: str) -> Any:
+    operators = importlib.import_module(shim).ops
+    return getattr(operators, namespace) if namespace else operators
 
 
 _shared_kernels: dict[tuple[str, str], Any] = {}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Container
 from types import ModuleType
 from typing import Any
 
-from app_loader.isolated._expressions import ISOLATE, KEY, OWN
+from app_loader.isolated._expressions import ISOLATE, KEY, OWN, SHOWN
+from app_loader.isolated._helpers import name_after
 from app_loader.isolated._net import make_import
 from app_loader.isolated._shim_module import ShimModule
 from app_loader.isolated._targets import ATTRIBUTES, helper_name
@@ -64,8 +65,10 @@ class _BuiltinsShim(ShimModule):
         vars(self)["_unit"] = unit
 
     def __getattr__(self, name: str) -> Any:
+        unit: Unit = vars(self)["_unit"]
+        unit.supply_helpers(name.encode())  # a function that was pickled by name may be the first to name it
         try:
-            return vars(self)["_unit"].builtins[name]
+            return unit.builtins[name]
         except KeyError:
             raise AttributeError(f"module 'builtins' has no attribute {name!r}") from None
 
@@ -84,7 +87,9 @@ def make_shim(name: str, unit: Unit) -> ModuleType | None:
             if name == "builtins":
                 shim = _BuiltinsShim(unit.shim_name(name), unit)
             elif name in _OVERRIDES:
-                shim = ShimModule(unit.shim_name(name), name, _OVERRIDES[name](unit))
+                overrides = _OVERRIDES[name](unit)
+                named = {key: name_after(each, unit.shim_name(name), key) for key, each in overrides.items()}
+                shim = ShimModule(unit.shim_name(name), name, named)
             else:
                 return None
             unit.shims[name] = shim
@@ -96,7 +101,8 @@ def furnish(unit: Unit) -> None:
     with unit.lock:
         if not unit.builtins:
             unit.helpers = _HELPERS
-            unit.builtins.update({**vars(builtins), "__import__": make_import(unit)})
+            own = name_after(make_import(unit), unit.shim_name("builtins"), "__import__")
+            unit.builtins.update({**vars(builtins), "__import__": own})
 
 
 def _write(unit: Unit) -> Callable[..., Any]:
@@ -139,6 +145,15 @@ def _own_name_of(unit: Unit) -> Callable[[Any], Any]:
     return original_name
 
 
+def _shown_text_of(unit: Unit) -> Callable[[Any], Any]:
+    prefix = unit.prefix + "."
+
+    def shown_text(value: Any) -> Any:
+        return value.replace(prefix, "") if type(value) is str else value
+
+    return shown_text
+
+
 def _known_key_of(unit: Unit) -> Callable[[Any, Any], Any]:
     prefix = unit.prefix + "."
 
@@ -165,6 +180,7 @@ _HELPERS: dict[str, Callable[[Unit], Any]] = {
     OWN: _own_name_of,
     ISOLATE: _isolated_name_of,
     KEY: _known_key_of,
+    SHOWN: _shown_text_of,
     WRITE: _write,
     SETATTR: _setattr,
     REGISTER: _register,
