@@ -65,13 +65,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.filterwarnings("ignore")  # of old releases under today's Python; not ours to mend
 @pytest.mark.parametrize("name", UNITS)
 def test_two_versions_in_one_process_answer_as_each_does_alone(name: str, tmp_path: Path, settings: Path) -> None:
-    store, alone = Store(tmp_path / "store"), {}
+    alone, root = {}, tmp_path / "store"
+    store = Store(root)
     for version, (main, *companions) in UNITS[name].items():
         folder = tmp_path / version
         run("uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), main, *companions)
         alone[version] = json.loads(run(sys.executable, probes.__file__, name, str(folder)))
         named = [each for companion in companions for each in ("--with", companion)]
-        add = ("mpt", "zoo", "add", main, *named, "--no-companions", "--store", str(store.root))
+        add = ("mpt", "zoo", "add", main, *named, "--no-companions", "--store", str(root))
         assert f"added {main.replace('==', ' ')}" in run(*add, MPT_SETTINGS=str(settings))
     assert alone[next(iter(alone))] != alone[next(reversed(alone))]
     torch.set_num_threads(1)

@@ -1,0 +1,191 @@
+"""Several versions of any package in one process, each compared with itself alone in a clean interpreter.
+
+usage: python -m end_to_end.packages.alongside SET SET ... [--mode sealed|app] [--modules N]
+
+A set is one version with what it needs at a version of its own, as in ``lightning==2.4.0,torchmetrics==1.4.3``; the
+rest comes from this environment. Nothing is known of any package: its modules are imported, and of each its names are
+compared, and every `torch.nn.Module` that takes no arguments is made with a seed, shown, copied, pickled in one turn
+and read in the next. ``app`` imports the last version plainly first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib
+import inspect
+import json
+import os
+import pickle
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Load = Callable[[str], Any]
+Answers = dict[str, Any]
+_MADE = 40
+"""More modules of torch than this are not made of one package."""
+
+
+def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
+    """Yield after each turn what a version has answered so far.
+
+    Args:
+        load: imports by name, as `importlib.import_module`.
+        root: the package.
+        most: how many of its modules to import.
+    """
+    import torch
+
+    answers: Answers = {}
+    package = load(root)
+    found = [root, *_submodules(root, getattr(package, "__path__", []))][:most]
+    kinds: dict[str, Any] = {}
+    for name in found:
+        try:
+            module = load(name)
+        except Exception as error:
+            answers[name] = type(error).__name__
+            continue
+        answers[name] = [key for key in sorted(vars(module)) if not inspect.ismodule(vars(module)[key])]
+        for key, kind in sorted(vars(module).items()):
+            if inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and _original(kind).startswith(f"{root}."):
+                kinds[f"{name}.{key}"] = kind
+    yield answers
+    pickled: dict[str, bytes] = {}
+    for key, kind in list(kinds.items())[:_MADE]:
+        torch.manual_seed(0)
+        try:
+            made = kind()
+        except Exception as error:
+            answers[key] = type(error).__name__
+            continue
+        answers[key] = [_numbers(made), _numbers(copy.deepcopy(made)), re.sub(r"0x\w+", "", repr(made))]
+        try:
+            pickled[key] = pickle.dumps(made)
+        except Exception as error:
+            answers[f"{key}, pickled"] = type(error).__name__
+    yield answers
+    for key, data in pickled.items():
+        again = pickle.loads(data)
+        answers[f"{key}, pickled"] = [_numbers(again), type(again) is kinds[key]]
+    yield answers
+
+
+def _submodules(root: str, path: Any) -> list[str]:
+    """Return the names of a package's modules, nearest first; nothing but packages is looked into."""
+    found, pending = [], [(root, list(path))]
+    while pending:
+        name, places = pending.pop(0)
+        for info in pkgutil.iter_modules(places):
+            full = f"{name}.{info.name}"
+            if info.name.startswith(("_", "test", "conftest", "cli", "example")):
+                continue
+            found.append(full)
+            if info.ispkg:
+                pending.append((full, [str(Path(place, info.name)) for place in places]))
+    return found
+
+
+def _original(kind: type) -> str:
+    from app_loader.isolated import original_name
+
+    return f"{original_name(kind.__module__)}.{kind.__qualname__}"
+
+
+def _numbers(module: Any) -> list[float]:
+    return [round(float(value.double().sum()), 6) for value in module.state_dict().values() if value.numel()]
+
+
+def _whole(turns: Iterator[Answers]) -> Answers:
+    *_, last = turns
+    return last
+
+
+def alone(root: str, most: int) -> Answers:
+    """Return what the version on the path answers."""
+    return _whole(asked(importlib.import_module, root, most))
+
+
+def together(root: str, most: int, mode: str, folders: list[str]) -> dict[str, Answers]:
+    """Return what every version answers in one process: first in full, then turn by turn with the others."""
+    from app_loader.isolated.adapters import from_directories
+
+    importers: dict[str, Load] = {}
+    answers: dict[str, Answers] = {}
+    if mode == "app":
+        importers["app"] = importlib.import_module
+        answers["app first"] = alone(root, most)
+    importers |= from_directories({folder: Path(folder) for folder in folders})
+    running = {name: asked(load, root, most) for name, load in importers.items()}
+    for name, load in importers.items():
+        answers[f"{name} first"] = _whole(asked(load, root, most))
+    for _ in range(3):
+        for name, turns in running.items():
+            answers[name] = next(turns)
+    return answers
+
+
+def _child(job: dict[str, Any], path: list[str]) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "answers.json")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[2])])}
+        command = [sys.executable, "-m", "end_to_end.packages.alongside", "--job", json.dumps({**job, "out": str(out)})]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if not out.exists():
+            raise SystemExit(done.stderr[-2000:])
+        return json.loads(out.read_text())
+
+
+def _run(job: dict[str, Any]) -> None:
+    warnings.simplefilter("ignore")
+    out = Path(job.pop("out"))
+    out.write_text(json.dumps(together(**job) if "mode" in job else alone(**job)))
+
+
+def main() -> int:
+    """Compare; 1 where a version answers differently beside the others."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*")
+    parser.add_argument("--mode", choices=["sealed", "app"], default="sealed")
+    parser.add_argument("--modules", type=int, default=60)
+    parser.add_argument("--root", help="the package to import, where it is not named as the distribution is")
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.job:
+        _run(given.job)
+        return 0
+    root = given.root or given.sets[0].partition("==")[0].replace("-", "_")
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {}
+        for index, requirements in enumerate(given.sets):
+            folder = Path(scratch, str(index))
+            install = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+            subprocess.run([*install, *requirements.split(",")], check=True)
+            folders[str(folder)] = requirements.partition(",")[0]
+        job = {"root": root, "most": given.modules}
+        expected = {folder: _child(job, [folder]) for folder in folders}
+        newest = list(folders)[-1]
+        path = [newest] if given.mode == "app" else []
+        got = _child({**job, "mode": given.mode, "folders": list(folders)}, path)
+        wrong = 0
+        for name, answers in got.items():
+            label = name.removesuffix(" first")
+            want = expected[newest if label == "app" else label]
+            differing = sorted(key for key in want.keys() | answers.keys() if want.get(key) != answers.get(key))
+            wrong += bool(differing)
+            shown = name.replace(label, folders.get(label, label))
+            print(f"{shown}: {len(want)} answers", "as alone" if not differing else f"DIFFER: {differing[:5]}")
+            for key in differing[:2]:
+                print("   ", key, str(answers.get(key))[:300], "instead of", str(want.get(key))[:300])
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
