@@ -9,12 +9,12 @@ Source: CPython and torch documentation of the functions below; `torch/_weights_
 
 from __future__ import annotations
 
-__all__ = ["JUDGED", "find_misuse"]
+__all__ = ["JUDGED", "NEVER_EMPTY", "find_misuse"]
 
 import re
 from collections.abc import Callable
 
-from ._nodes import ByteArray, Call, DictNode, Global, Node, Persistent
+from ._nodes import ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 
 _MOST_BYTES = 1 << 30
 """A tensor or byte array made of nothing but its size: more than any writer leaves empty."""
@@ -27,6 +27,9 @@ _LAYOUTS = frozenset(
     f"torch.{name}"
     for name in ("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "_mkldnn", "jagged")
 )
+_NEWOBJ = 0x81
+_FILLED_LATER = frozenset({"builtins.bytearray", "builtins.set", "collections.Counter", "collections.OrderedDict"})
+"""Classes whose `__new__`, which is all that NEWOBJ calls, does not look at its arguments."""
 _UNHASHABLE = frozenset({list, DictNode, ByteArray})
 _NUMBERS = frozenset({int, float, bool})
 
@@ -37,9 +40,12 @@ def find_misuse(call: Call) -> str | None:
     """Why no reader can or should do what an allowed call says; None where nothing speaks against it."""
     if type(call.func) is not Global or type(call.args) is not tuple:
         return None
-    judge = _JUDGES.get(call.func.full_name)
-    reason = judge(call.args) if judge is not None else None
-    return None if reason is None else f"{call.func.full_name} is called with {reason}"
+    name = call.func.full_name
+    judge = _JUDGES.get(name)
+    if judge is None or (call.op == _NEWOBJ and name in _FILLED_LATER):
+        return None
+    reason = judge(call.args)
+    return None if reason is None else f"{name} is called with {reason}"
 
 
 def _judge_encode(args: Args) -> str | None:
@@ -117,15 +123,22 @@ def _judge_ordered_dict(args: Args) -> str | None:
 def _judge_shape(args: Args) -> str | None:
     if not args or (len(args) == 1 and type(args[0]) is Call):
         return None
-    if len(args) > 1 or type(args[0]) not in (list, tuple):
+    if len(args) > 1 or type(args[0]) not in (list, tuple, SetNode, DictNode):
         return "what is no shape"
+    if type(args[0]) in (SetNode, DictNode):
+        return None
     fits = all(type(n) in (int, bool) and -(1 << 63) <= n < 1 << 63 for n in args[0])
     return None if fits else "what is no shape"
 
 
 def _judge_tensor(args: Args) -> str | None:
-    if not args or not all(type(size) is int for size in args):
+    if len(args) == 1 and type(args[0]) in (list, tuple):
+        fits = all(type(part) in _NUMBERS or type(part) in (list, tuple, Call) for part in args[0])
+        return None if fits else "what is no number"
+    if not args or (len(args) == 1 and type(args[0]) in (Call, Persistent)):
         return None
+    if not all(type(size) is int for size in args):
+        return "what is no size"
     count = 4
     for size in args:
         if size < 0:
@@ -135,6 +148,8 @@ def _judge_tensor(args: Args) -> str | None:
 
 
 def _judge_device(args: Args) -> str | None:
+    if len(args) == 1 and type(args[0]) is int:
+        return None
     if len(args) == 1 and type(args[0]) is str:
         return None if _DEVICES.fullmatch(args[0]) else f"{args[0][:40]!r}, which is no device of torch's own"
     named = len(args) == 2 and type(args[0]) is str and type(args[1]) is int and _DEVICES.fullmatch(args[0])
@@ -146,10 +161,20 @@ def _judge_layout(args: Args) -> str | None:
     return None if known else "what names no layout"
 
 
-def _judge_dense(args: Args) -> str | None:
-    if len(args) < 4 or type(args[0]) not in (Persistent, Call):
-        return "what is no storage, offset, shape and stride"
-    return None
+def _judge_parameter(args: Args) -> str | None:
+    usual = len(args) <= 2 and (not args or args[0] is None or type(args[0]) is Call)
+    return None if usual else "what is no tensor"
+
+
+def _expect(fewest: int, most: int, *first: type) -> Callable[[Args], str | None]:
+    """A judge of a function that takes so many arguments, the first of one of these kinds of nodes."""
+
+    def judge(args: Args) -> str | None:
+        if not fewest <= len(args) <= most:
+            return f"{len(args)} arguments, where it takes {fewest}"
+        return None if not first or type(args[0]) in first else "what is no storage or tensor"
+
+    return judge
 
 
 _JUDGES: dict[str, Callable[[Args], str | None]] = {
@@ -163,8 +188,21 @@ _JUDGES: dict[str, Callable[[Args], str | None]] = {
     "torch.Tensor": _judge_tensor,
     "torch.device": _judge_device,
     "torch.serialization._get_layout": _judge_layout,
-    "torch._utils._rebuild_tensor": _judge_dense,
-    "torch._utils._rebuild_tensor_v2": _judge_dense,
+    "torch.nn.parameter.Parameter": _judge_parameter,
+    "torch._utils._rebuild_tensor": _expect(4, 4, Persistent, Call),
+    "torch._utils._rebuild_tensor_v2": _expect(6, 7, Persistent, Call),
+    "torch._utils._rebuild_tensor_v3": _expect(7, 8, Persistent, Call),
+    "torch._utils._rebuild_qtensor": _expect(7, 7, Persistent, Call),
+    "torch._utils._rebuild_sparse_tensor": _expect(2, 3),
+    "torch._utils._rebuild_parameter": _expect(3, 3, Call),
+    "torch._utils._rebuild_parameter_with_state": _expect(4, 4, Call),
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _expect(4, 4, Call),
+    "torch._utils._rebuild_device_tensor_from_numpy": _expect(4, 4, Call),
+    "torch._utils._rebuild_meta_tensor_no_storage": _expect(4, 4),
+    "torch._utils._rebuild_wrapper_subclass": _expect(8, 8),
+    "torch._tensor._rebuild_from_type_v2": _expect(4, 4),
 }
 JUDGED = frozenset(_JUDGES)
 """Names of functions whose arguments are judged."""
+NEVER_EMPTY = frozenset(name for name in _JUDGES if _JUDGES[name](()) is not None)
+"""Those that must be given something."""

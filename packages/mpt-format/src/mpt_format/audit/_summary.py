@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 
-from ._arguments import JUDGED, find_misuse
+from ._arguments import JUDGED, NEVER_EMPTY, find_misuse
 from ._nodes import Call, DictNode, Global, Node, Persistent
 from ._stream import BUILD, NOTE, SETITEM, Event
 from ._torch_rules import load_rules
@@ -69,6 +69,7 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     callees: set[int] = set()
     rebuilds: set[int] = set()
     judged: set[int] = set()
+    never_empty: set[int] = set()
     encodes: set[int] = set()
     classes: set[int] = set()
     calls = persistent = 0
@@ -86,7 +87,7 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                     summary.beyond.append(event)
             elif func in encodes and _is_latin(event.args):
                 continue  # bytes, as protocol 2 writes them
-            elif event.args and func in judged and (misuse := find_misuse(event)) is not None:
+            elif (event.args or func in never_empty) and func in judged and (misuse := find_misuse(event)) is not None:
                 suspect(event)
                 summary.misused.append((event, misuse))
         elif kind is Persistent:
@@ -113,6 +114,8 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                 callees.add(id(event))
                 if name in JUDGED:
                     judged.add(id(event))
+                if name in NEVER_EMPTY:
+                    never_empty.add(id(event))
                 if name == "_codecs.encode":
                     encodes.add(id(event))
                 if name == "torch._utils._rebuild_tensor_v2":
@@ -145,7 +148,7 @@ def _is_latin(args: tuple[Node, ...]) -> bool:
 
 
 def _is_dense(args: tuple[Node, ...]) -> bool:
-    return len(args) >= 4 and type(args[0]) is Persistent
+    return 6 <= len(args) <= 7 and type(args[0]) is Persistent
 
 
 def _reaches_beyond(args: tuple[Node, ...]) -> bool:
