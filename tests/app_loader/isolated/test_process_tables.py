@@ -120,6 +120,38 @@ pytree.register_pytree_node(
         assert back.value == 7 * int(number)
 
 
+DATACLASSES = {
+    "of the pytree module": "import torch.utils._pytree as pytree\nregister = pytree.register_dataclass",
+    "by name": "from torch.utils._pytree import register_dataclass as register",
+    "of torch.export": "import torch\nregister = torch.export.register_dataclass",
+    "of torch.export, by name": "from torch.export import register_dataclass as register",
+}
+
+
+@pytest.mark.parametrize("imported", DATACLASSES.values(), ids=[name.replace(" ", "-") for name in DATACLASSES])
+def test_serialized_names_of_dataclasses_do_not_displace_each_other(versions: AddVersions, imported: str) -> None:
+    source = (
+        imported
+        + """
+import dataclasses
+
+@dataclasses.dataclass
+class Box:
+    value: int
+    def answer(self):
+        return self.value * {n}
+
+register(Box, serialized_type_name="toy_zoo.Box")
+"""
+    )
+    modules = {n: entry.import_module("toy_zoo") for n, entry in versions({"toy_zoo/__init__.py": source}).items()}
+    specs = {n: pytree.treespec_dumps(pytree.tree_structure(m.Box(0))) for n, m in modules.items()}
+    for number, module in modules.items():
+        back = pytree.tree_unflatten([7], pytree.treespec_loads(specs[number]))
+        assert type(back) is module.Box
+        assert back.answer() == 7 * int(number)
+
+
 PIPES = """
 from torch.utils.data import IterDataPipe, functional_datapipe
 

@@ -2,7 +2,8 @@
 
 The table gets a stand-in, which asks at each use whose code is nearest on the stack, and then whose objects it was
 given. Where neither tells, it gives what stood there before any unit, and refuses to guess where nothing did: an error
-is better than another version's number.
+is better than another version's number. Compilers that need the whole program at once (strict export, `fullgraph=True`,
+TorchScript) cannot follow the question, and say so.
 
 Functions, classes and members of classes (properties, class and static methods) can be told apart in this way. What a
 unit put in place of a function of a shared module or class (`torch.compile = capturing(torch.compile)`) is kept per
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -144,8 +147,21 @@ def _function_stand_in(contest: Contested) -> Callable[..., Any]:
     if contest.plain is not None:
         with contextlib.suppress(AttributeError):
             functools.update_wrapper(contested, contest.plain)
+        for name in ("__wrapped__", "_torchdynamo_orig_callable"):  # compilers would look through to the original
+            vars(contested).pop(name, None)
+        with contextlib.suppress(TypeError, ValueError):  # a function of C may tell nothing
+            vars(contested)["__signature__"] = inspect.signature(contest.plain)
     setattr(contested, _ATTRIBUTE, contest)
+    _keep_from_dynamo(contested, Contested.choose, Contested._of)
     return contested
+
+
+def _keep_from_dynamo(*functions: Any) -> None:
+    """Let Dynamo call functions instead of following them, and follow what those call."""
+    if "torch" in sys.modules:
+        for function in functions:
+            importlib.import_module("torch._dynamo.decorators").skip(function)
+            function._torchdynamo_disable_msg = "which version's function is meant depends on whose code calls"
 
 
 def _member_stand_in(contest: Contested) -> property:

@@ -34,6 +34,7 @@ ATTRIBUTES: dict[str, str] = {
     "torch.library": "torch",
     "torch.ops": "torch",
     "torch.load": "torch",
+    "torch.export.register_dataclass": "torch.export",
     "torch.utils._pytree.register_pytree_node": "torch.utils._pytree",
     "torch.utils._pytree._register_pytree_node": "torch.utils._pytree",
     "torch.utils._pytree.register_constant": "torch.utils._pytree",

@@ -1,4 +1,4 @@
-"""`torch.utils._pytree` as isolated code sees it: serialized type names are kept apart.
+"""`torch.utils._pytree` and `torch.export` as isolated code sees them: serialized type names are kept apart.
 
 Nodes are registered by class, and classes of two versions differ. Only the name under which `torch.export` writes a
 node is one for the process: the later registration would take it over, so a unit's names carry its identifier.
@@ -12,17 +12,25 @@ from typing import Any
 
 from app_loader.isolated._unit import Unit
 
-_FUNCTIONS = ("register_pytree_node", "_register_pytree_node", "register_dataclass", "register_constant")
+_FUNCTIONS = {
+    "torch.utils._pytree": (
+        "register_pytree_node",
+        "_register_pytree_node",
+        "register_dataclass",
+        "register_constant",
+    ),
+    "torch.export": ("register_dataclass",),
+}
 
 
-def overrides(unit: Unit) -> dict[str, Any]:
-    """Return the registrations of `torch.utils._pytree`."""
+def overrides(unit: Unit, module: str) -> dict[str, Any]:
+    """Return the registrations of `torch.utils._pytree` or `torch.export`."""
 
     def forwarded(name: str) -> Callable[..., Any]:
         def register(*arguments: Any, **options: Any) -> Any:
             if isinstance(options.get("serialized_type_name"), str):
                 options["serialized_type_name"] = f"{unit.prefix}.{options['serialized_type_name']}"
-            function = getattr(importlib.import_module("torch.utils._pytree"), name)
+            function = getattr(importlib.import_module(module), name)
             if arguments and str(getattr(arguments[0], "__module__", "")).startswith(f"{unit.prefix}."):
                 return function(*arguments, **options)  # a class of the unit's own meets no other
             from app_loader.isolated.shims.writes import registering
@@ -32,4 +40,4 @@ def overrides(unit: Unit) -> dict[str, Any]:
         register.__name__ = name
         return register
 
-    return {name: forwarded(name) for name in _FUNCTIONS}
+    return {name: forwarded(name) for name in _FUNCTIONS[module]}

@@ -51,7 +51,8 @@ _OVERRIDES: dict[str, Callable[[Unit], dict[str, Any]]] = {
         **pickles.torch_overrides(unit),
     },
     "torch.library": operators.library_overrides,
-    "torch.utils._pytree": pytrees.overrides,
+    "torch.export": lambda unit: pytrees.overrides(unit, "torch.export"),
+    "torch.utils._pytree": lambda unit: pytrees.overrides(unit, "torch.utils._pytree"),
     "torch.utils.data": datapipes.overrides,
     "torch.utils.data.datapipes._decorator": datapipes.overrides,
 }

@@ -1,0 +1,151 @@
+"""What versions registered differently answers each of them: compiled, exported, in threads and in child processes.
+
+Where a compiler cannot tell who asks, it refuses; none of them takes another version's function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from app_loader.errors import RegistrationConflictError
+from app_loader.store import Entry, Store
+
+AddVersions = Callable[..., dict[str, Entry]]
+
+SHARED = """
+def scaled(x):
+    return x
+
+class Registry:
+    def __init__(self):
+        self.made = {}
+    def register(self, name):
+        def decorate(function):
+            self.made[name] = function
+            return function
+        return decorate
+
+registry = Registry()
+"""
+NET = "\nclass Net(torch.nn.Module):\n    def forward(self, x): return {call} + 1\n"
+CONTESTED = {
+    "a new function of a shared module": (
+        "import torch\nimport torch.nn.functional as F\ndef scaled(x): return x * {n}\nF.toy_scaled = scaled",
+        "F.toy_scaled(x)",
+    ),
+    "a wrapped function of a shared module": (
+        "import torch\nimport toy_shared\ndef wrap(f):\n    def scaled(x): return f(x) * {n}\n    return scaled\n"
+        "toy_shared.scaled = wrap(toy_shared.scaled)",
+        "toy_shared.scaled(x)",
+    ),
+    "a new method of a shared class": (
+        "import torch\ndef toy(self, x): return x * {n}\ntorch.nn.Identity.toy = toy\ninner = torch.nn.Identity()",
+        "inner.toy(x)",
+    ),
+    "a registry with names": (
+        "import torch\nimport toy_shared\ntoy_shared.registry.register('toy')(lambda x: x * {n})",
+        "toy_shared.registry.made['toy'](x)",
+    ),
+    "a KL divergence": (
+        "import torch\nfrom torch.distributions import Cauchy, register_kl, kl_divergence\n"
+        "@register_kl(Cauchy, Cauchy)\ndef kl(p, q): return p.loc * {n}",
+        "kl_divergence(Cauchy(x, x), Cauchy(x, x))",
+    ),
+}
+REFUSED = "import toy_shared\ntoy_shared.Registry = type('Registry', (), {'number': {n}})"
+X = torch.ones(2)
+
+
+@pytest.fixture(autouse=True)
+def _shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "toy_shared.py").write_text(SHARED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("toy_shared", None)
+    torch._dynamo.reset()
+
+
+@pytest.fixture(params=CONTESTED, ids=lambda name: name.replace(" ", "-"))
+def modules(versions: AddVersions, request: pytest.FixtureRequest) -> list[ModuleType]:
+    """Three versions that registered different functions under one name, each with a `Net` that calls its own."""
+    registration, call = CONTESTED[request.param]
+    entries = versions({"toy_zoo/__init__.py": registration + NET.replace("{call}", call)})
+    return [entry.import_module("toy_zoo") for entry in entries.values()]
+
+
+def _answers(modules: list[ModuleType], prepare: Callable[[Any], Callable[..., Any]]) -> list[float]:
+    return [float(prepare(module.Net())(X)[0]) - 1 for module in (*modules, *modules)]
+
+
+def test_compiled_code_calls_its_own(modules: list[ModuleType]) -> None:
+    assert _answers(modules, lambda net: torch.compile(net, backend="eager")) == [1, 2, 3, 1, 2, 3]
+
+
+def test_exported_and_traced_code_has_its_own(modules: list[ModuleType]) -> None:
+    assert _answers(modules, lambda net: torch.export.export(net, (X,), strict=False).module()) == [1, 2, 3, 1, 2, 3]
+    assert _answers(modules, lambda net: torch.fx.symbolic_trace(net)) == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning", "ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_compiler_that_cannot_tell_who_asks_refuses(modules: list[ModuleType]) -> None:
+    unsupported = torch._dynamo.exc.Unsupported
+    for module in modules:
+        with pytest.raises(unsupported, match="depends on whose code calls"):
+            torch.compile(module.Net(), backend="eager", fullgraph=True)(X)
+        with pytest.raises(unsupported):
+            torch.export.export(module.Net(), (X,), strict=True)
+        with pytest.raises((RuntimeError, torch.jit.frontend.NotSupportedError)):
+            torch.jit.script(module.Net())
+
+
+def test_threads_of_all_versions_at_once_call_their_own(modules: list[ModuleType]) -> None:
+    nets = [module.Net() for module in modules] * 8
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda net: [float(net(X)[0]) - 1 for _ in range(50)], nets))
+    assert found == [[number] * 50 for number in (1, 2, 3)] * 8
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_child_process_calls_each_versions_own(modules: list[ModuleType], method: str) -> None:
+    with get_context(method).Pool(1) as pool:
+        assert [float(pool.apply(module.Net(), (X,))[0]) - 1 for module in modules] == [1, 2, 3]
+
+
+def test_of_threads_that_import_at_once_one_holds_the_place_and_the_others_are_refused(versions: AddVersions) -> None:
+    entries = versions({"toy_zoo.py": REFUSED})
+
+    def load(number: str) -> str | RegistrationConflictError:
+        try:
+            entries[number].import_module("toy_zoo")
+        except RegistrationConflictError as error:
+            return error
+        return number
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(load, entries))
+    (holder,) = [each for each in found if isinstance(each, str)]
+    refused = [each for each in found if not isinstance(each, str)]
+    assert {each.holder for each in refused} == {f"toy-zoo {holder}.0"}
+    assert {each.subject for each in refused} == {f"toy-zoo {n}.0" for n in entries if n != holder}
+    assert int(holder) == importlib.import_module("toy_shared").Registry.number
+
+
+def test_a_child_process_is_refused_in_the_same_words(versions: AddVersions, store: Store) -> None:
+    versions({"toy_zoo.py": REFUSED})
+    program = "from app_loader.store import Store\nStore({!r}).find('toy-zoo', '{}.0').import_module('toy_zoo')"
+    with get_context("spawn").Pool(1) as pool:
+        pool.apply(exec, (program.format(str(store.path), 1),))
+        with pytest.raises(RegistrationConflictError) as caught:
+            pool.apply(exec, (program.format(str(store.path), 2),))
+        pool.apply(exec, (program.format(str(store.path), 1),))
+    assert (caught.value.subject, caught.value.holder) == ("toy-zoo 2.0", "toy-zoo 1.0")
+    assert (caught.value.table, caught.value.name) == ("toy_shared", "Registry")
