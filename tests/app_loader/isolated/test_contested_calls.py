@@ -51,6 +51,15 @@ CONTESTED = {
         "import torch\ndef toy(self, x): return x * {n}\ntorch.nn.Identity.toy = toy\ninner = torch.nn.Identity()",
         "inner.toy(x)",
     ),
+    "a new property of a shared class": (
+        "import torch\ntorch.nn.Identity.toy = property(lambda self: {n})\ninner = torch.nn.Identity()",
+        "x * inner.toy",
+    ),
+    "a registry of classes": (
+        "import torch\nimport toy_shared\n@toy_shared.registry.register('toy')\nclass Scale:\n"
+        "    def __init__(self, x): self.x = x\n    def scaled(self): return self.x * {n}",
+        "toy_shared.registry.made['toy'](x).scaled()",
+    ),
     "a registry with names": (
         "import torch\nimport toy_shared\ntoy_shared.registry.register('toy')(lambda x: x * {n})",
         "toy_shared.registry.made['toy'](x)",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from app_loader.store import Entry
 
 AddVersions = Callable[..., dict[str, Entry]]
@@ -98,6 +99,29 @@ def test_bytes_that_name_the_package_give_the_readers_own_class(versions: AddVer
     entries = versions({**BASE, "toy_zoo/reads.py": READERS[reader]})
     found = {n: entry.import_module("toy_zoo.reads").read(named) for n, entry in entries.items()}
     assert {n: kind.number for n, kind in found.items()} == {"1": 1, "2": 2, "3": 3}
+
+
+@pytest.mark.parametrize("options", [{"weights_only": whole} for whole in (True, False)] + [{}])
+@pytest.mark.parametrize("imported", ["import torch\nload = torch.load", "from torch import load"])
+def test_whole_objects_are_asked_for_with_the_versions_own_reader_and_weights_as_always(
+    versions: AddVersions, monkeypatch: pytest.MonkeyPatch, imported: str, options: dict[str, bool]
+) -> None:
+    asked: list[tuple[Any, dict[str, bool]]] = []
+
+    def recorded(f: Any, map_location: Any = None, pickle_module: Any = None, **options: bool) -> None:
+        asked.append((pickle_module, options))  # nothing is loaded here
+
+    monkeypatch.setattr(torch, "load", recorded)
+    source = f"{imported}\ndef read(data, **options): return load(data, **options)"
+    for entry in versions({**BASE, "toy_zoo/reads.py": source}).values():
+        entry.import_module("toy_zoo.reads").read(b"", **options)
+        reader, passed = asked.pop()
+        assert passed == options  # what the code leaves alone stays torch's own default
+        if options.get("weights_only", True):
+            assert reader is None
+        else:
+            kind = reader.loads(b"ctoy_zoo.consts\nKind\n.")
+            assert kind is entry.import_module("toy_zoo.consts").Kind
 
 
 def test_pickles_of_isolated_objects_come_back_as_the_same_class(versions: AddVersions) -> None:

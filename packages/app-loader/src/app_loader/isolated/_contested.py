@@ -29,6 +29,8 @@ from app_loader.isolated._unit import Unit
 
 Kind = Literal["function", "class", "member"]
 _ATTRIBUTE = "_mpt_contested"
+_TRACER = "torch._dynamo.symbolic_convert"
+_DEPENDS = "which version's function or class is meant depends on whose code calls"
 _lock = threading.Lock()
 
 
@@ -52,6 +54,7 @@ class Contested:
         self.alike = True
         self.own: dict[str, tuple[Unit, Any]] = {}
         self.stand_in: Any = _STAND_INS[kind](self)
+        _keep_from_dynamo(Contested.choose, Contested._of)
 
     def add(self, unit: Unit, value: Any) -> None:
         """Give a unit its own."""
@@ -74,12 +77,16 @@ class Contested:
 
         Raises:
             RegistrationConflictError: neither tells, nothing stood there before, and units have different things.
+            torch._dynamo.exc.Unsupported: Dynamo asks, which then lets the code itself ask.
         """
         frame: Any = sys._getframe(1)
         while frame is not None:
-            found = self._of(frame.f_globals.get("__name__"))
+            name = frame.f_globals.get("__name__")
+            found = self._of(name)
             if found is not None:
                 return found[1]
+            if name == _TRACER:  # the code that asks is not on the stack while Dynamo reads it
+                raise importlib.import_module("torch._dynamo.exc").Unsupported(_DEPENDS)
             frame = frame.f_back
         for value in given:
             for kind in value.__mro__ if issubclass(type(value), type) else type(value).__mro__:
@@ -152,7 +159,7 @@ def _function_stand_in(contest: Contested) -> Callable[..., Any]:
         with contextlib.suppress(TypeError, ValueError):  # a function of C may tell nothing
             vars(contested)["__signature__"] = inspect.signature(contest.plain)
     setattr(contested, _ATTRIBUTE, contest)
-    _keep_from_dynamo(contested, Contested.choose, Contested._of)
+    _keep_from_dynamo(contested)
     return contested
 
 
@@ -161,7 +168,7 @@ def _keep_from_dynamo(*functions: Any) -> None:
     if "torch" in sys.modules:
         for function in functions:
             importlib.import_module("torch._dynamo.decorators").skip(function)
-            function._torchdynamo_disable_msg = "which version's function is meant depends on whose code calls"
+            function._torchdynamo_disable_msg = _DEPENDS
 
 
 def _member_stand_in(contest: Contested) -> property:
@@ -177,6 +184,7 @@ def _member_stand_in(contest: Contested) -> property:
         contest.choose((instance,)).__delete__(instance)
 
     setattr(get, _ATTRIBUTE, contest)
+    _keep_from_dynamo(get, set_, delete)
     return property(get, set_, delete)
 
 

@@ -23,6 +23,8 @@ from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
 from app_loader.isolated._targets import HELPER_MARK
 
+_entering = threading.RLock()
+"""Held by the thread that imports a module of any unit from outside."""
 _HERE = str(Path(__file__).parent)
 
 
@@ -64,7 +66,6 @@ class Unit:
         shims: its stand-ins for shared modules, by the shared name.
         loader: the class of its modules' loaders, made for the first of them.
         lock: around the unit's own tables.
-        entering: held by the thread that imports from outside of the unit.
         importing: how many imports from outside are under way.
         conflicts: refusals by the ledger during the import that is under way.
     """
@@ -101,7 +102,6 @@ class Unit:
         self.shims: dict[str, ModuleType] = {}
         self.loader: Any = None
         self.lock = threading.RLock()
-        self.entering = threading.RLock()
         self.importing = 0
         self.conflicts: list[Exception] = []
 
@@ -172,9 +172,10 @@ class Unit:
         """Import a module of this unit by its original name, or a shared one as it is."""
         try:
             # One thread at a time enters a unit from outside: where two enter a cycle of modules from two sides,
-            # CPython lets one of them fail or see a half-made module. The unit's own imports never come by here, so
-            # that no thread waits for this lock while it holds the lock of a module.
-            with self.entering:
+            # CPython lets one of them fail or see a half-made module. And one enters any unit: between the question
+            # whether a unit may write to a shared place and its write, no other may ask. The units' own imports never
+            # come by here, so that no thread waits for this lock while it holds the lock of a module.
+            with _entering:
                 self.importing += 1
                 try:
                     module = importlib.import_module(self.isolated_name(name))
