@@ -124,9 +124,15 @@ def test_threads_of_all_versions_at_once_call_their_own(modules: list[ModuleType
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_child_process_calls_each_versions_own(modules: list[ModuleType], method: str) -> None:
+def test_a_child_process_calls_each_versions_own(versions: AddVersions, method: str) -> None:
+    files = {
+        f"toy_zoo/m{i}.py": code + NET.replace("{call}", call) for i, (code, call) in enumerate(CONTESTED.values())
+    }
+    entries = versions({"toy_zoo/__init__.py": "", **files})
     with get_context(method).Pool(1) as pool:
-        assert [float(pool.apply(module.Net(), (X,))[0]) - 1 for module in modules] == [1, 2, 3]
+        for number in range(len(CONTESTED)):
+            nets = [entry.import_module(f"toy_zoo.m{number}").Net() for entry in entries.values()]
+            assert [float(pool.apply(net, (X,))[0]) - 1 for net in nets] == [1, 2, 3]
 
 
 def test_of_threads_that_import_at_once_one_holds_the_place_and_the_others_are_refused(versions: AddVersions) -> None:
