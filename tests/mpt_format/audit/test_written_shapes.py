@@ -136,3 +136,10 @@ def test_program_of_torch_export_is_told_from_a_checkpoint() -> None:
     assert "torch.export.load" in found.findings[0].hint
     hidden = pack({**members, "m/data/sample_inputs/model.pt": p2(glob("posix", "system") + text("true") + b"\x85R")})
     assert audit_bytes(hidden, name="m.pt2").verdict == "dangerous"
+
+
+@pytest.mark.parametrize(
+    "source", [b"import torch\nimport os\n\nx = 1\n", b"class Net:\n    pass\n", b"(lambda: 0)()\n"]
+)
+def test_source_of_a_program_is_no_pickle(source: bytes) -> None:
+    assert audit_bytes(source, name="train.py").verdict == "notckpt"

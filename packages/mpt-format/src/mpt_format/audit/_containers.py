@@ -129,7 +129,7 @@ def _imports(stream: Stream) -> bool:
     for event in stream.log:
         kind, used = type(event), False
         if kind is Global:
-            if all(part.isidentifier() for part in event.full_name.split(".")):
+            if _is_importable(event):
                 importable.add(id(event))
         elif kind is Call:
             used = type(event.func) is not Global or id(event.func) in importable
@@ -140,6 +140,17 @@ def _imports(stream: Stream) -> bool:
         if used:
             return True
     return stream.complete and bool(importable)
+
+
+def _is_importable(node: Global) -> bool:
+    return all(part.isidentifier() for part in node.full_name.split("."))
+
+
+def _names_something(stream: Stream) -> bool:
+    """Whether a stream imports or calls; a line of a program, `import torch`, is INST of what cannot be imported."""
+    return any(
+        type(event) is not tuple and (type(event) is not Global or _is_importable(event)) for event in stream.log
+    )
 
 
 def open_container(data: Buffer, limits: Limits, *, name: str = "", nesting: int = 0) -> Container:
@@ -218,7 +229,7 @@ def _open_pickles(data: Buffer, limits: Limits, name: str) -> Container | None:
     first = run_pickle(data, 0, limits)
     if not first.complete and not first.log and not looks_like_pickle(data[:3]):
         return None
-    if not first.complete and not looks_like_pickle(data[:3]) and not any(type(e) is not tuple for e in first.log):
+    if not first.complete and not looks_like_pickle(data[:3]) and not _names_something(first):
         return None
     if first.complete and first.end <= 2 and first.end == len(data) and not looks_like_pickle(data[:3]):
         return None
@@ -232,6 +243,9 @@ def _open_pickles(data: Buffer, limits: Limits, name: str) -> Container | None:
         torch_refusal="Invalid magic number; corrupt file? (a plain pickle, not written by torch.save)",
     )
     _follow_streams(data, first, container, limits, name)
+    silent = not any(_names_something(candidate.stream) for candidate in container.candidates)
+    if silent and not looks_like_pickle(data[:3]) and container.candidates[-1].stream.end < len(data):
+        return None  # text whose first letters happen to be opcodes up to a full stop
     return container
 
 
