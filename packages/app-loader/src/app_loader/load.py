@@ -21,6 +21,8 @@ from app_loader.resolve import Resolution, resolve
 from app_loader.restore import restore
 from app_loader.revisions import Migrated, find_route, follow
 from app_loader.revisions.projected import project
+from app_loader.revisions.route import Route
+from app_loader.revisions.wrapper import find_wrapper, tensor_keys
 from app_loader.settings import read_settings
 from app_loader.store import Store
 from app_loader.witness import Witness, WitnessReport, WitnessSpec, replay_witness
@@ -154,14 +156,15 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
     architecture = read_architecture(code, document, archive=path)
     rules = read_rules(archive, None if migrated is None else migrated.rules)
     policy = build_on_meta(architecture, rules, subject=subject, archive=path)
-    restore_policy(policy, archive, device=device, subject=subject, migrated=migrated)
+    fitted, wrapper = _see_through_wrapper(archive, resolution, policy, migrated)
+    restore_policy(policy, archive, device=device, subject=subject, migrated=fitted)
     chosen = resolution.chosen
     origin = LoadOrigin(
         distribution=code.distribution,
         version=code.version,
         digest=code.wheel_sha256,
         mode=code.mode,
-        reason=chosen.reason if chosen else "",
+        reason="; ".join(filter(None, (chosen.reason if chosen else "", wrapper))),
         revisions=() if migrated is None else migrated.route.ids,
         outside=tuple(each.name for each in outside),
     )
@@ -172,6 +175,25 @@ def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.d
         content_digest=archive.manifest.content_digest,
         route=None if migrated is None else migrated.route,
     )
+
+
+def _see_through_wrapper(
+    archive: Archive, resolution: Resolution, policy: Policy, migrated: Migrated | None
+) -> tuple[Migrated | None, str]:
+    """Return the archive without a wrapper around its whole tree, or within one, and what was done in words.
+
+    The code that a checkpoint was trained with has its very keys.
+    """
+    if resolution.requested == "trained" or policy.module is None:
+        return migrated, ""
+    wanted = tensor_keys(policy.module)
+    have = migrated.tensors.keys() if migrated is not None else archive.tensors.keys() | archive.aliases.keys()
+    rename = find_wrapper(have, wanted)
+    if rename is None:
+        return migrated, ""
+    if migrated is None:
+        migrated = follow(archive, Route(revisions=(), backwards=False, head=None))
+    return migrated.fitted(wanted), f"every key {rename.old!r} is {rename.new!r} in this code"
 
 
 def follow_revisions(archive: Archive, resolution: Resolution, code: Code) -> Migrated | None:

@@ -23,7 +23,7 @@ from app_loader.diagnosis.carried import Sources, carried_match, judge_carried
 from app_loader.diagnosis.config_stage import assumed_document, judge_config
 from app_loader.diagnosis.explain import Sizes
 from app_loader.diagnosis.finding import STAGES, Finding
-from app_loader.diagnosis.keys_stage import DRAFT, judge_dimensions, judge_keys, judge_modules
+from app_loader.diagnosis.keys_stage import DRAFT, judge_dimensions, judge_keys, judge_modules, judge_wrapper
 from app_loader.diagnosis.libraries_stage import judge_libraries, judge_ranges
 from app_loader.diagnosis.report import Diagnosis
 from app_loader.diagnosis.rules_stage import judge_rules
@@ -34,6 +34,7 @@ from app_loader.revisions import follow
 from app_loader.revisions.history import read_known_history
 from app_loader.revisions.route import find_route
 from app_loader.revisions.signatures import module_signature, read_archive_signature
+from app_loader.revisions.wrapper import find_wrapper
 from app_loader.store import Store
 
 MAX_BEHAVIOUR_BYTES = 2 << 30
@@ -276,7 +277,11 @@ class _Work:
         self.new, tied_new = module_signature(module)
         self.matches = match_tensors(self.old, self.new, tied_old=self.tied, tied_new=tied_new)
         sizes = Sizes.of(document.get("config", {}), architecture.to_document()["config"], old_rules, policy.rules)
-        self.findings += judge_keys(self.old, self.new, self.matches, self.tied)
+        wrapper = find_wrapper({t.key for t in self.old}, {t.key for t in self.new})
+        if wrapper is None or self.requested == "trained":
+            self.findings += judge_keys(self.old, self.new, self.matches, self.tied)
+        else:
+            self.findings += judge_wrapper(wrapper, len(self.old))
         self.findings += judge_dimensions(self.old, self.new, sizes)
         self.findings += judge_modules(self._old_modules(), dict(_modules(module)))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from policy_interface.migrations import Rename
+
 from app_loader.diagnosis.explain import Sizes
 from app_loader.diagnosis.finding import Finding
 from app_loader.matching import Match, TensorInfo
@@ -63,6 +65,18 @@ def judge_keys(
             candidates=(where,) if where else (),
             next_command="" if key in used else DRAFT,
         )
+
+
+def judge_wrapper(rename: Rename, count: int) -> Iterator[Finding]:
+    """Yield that all keys differ by a wrapper around the whole tree alone, which loading sees through."""
+    yield Finding(
+        stage="keys",
+        severity="note",
+        subject=rename.old.partition("{")[0] or rename.new.partition("{")[0],
+        message=f"a wrapper around the whole policy is all that differs between the {count} keys; it is seen through",
+        old=rename.old,
+        new=rename.new,
+    )
 
 
 def judge_dimensions(old: Sequence[TensorInfo], new: Sequence[TensorInfo], sizes: Sizes) -> Iterator[Finding]:

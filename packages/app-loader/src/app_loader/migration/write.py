@@ -37,6 +37,7 @@ from app_loader.revisions.lazy import LazyPayload
 from app_loader.revisions.migrated import Migrated, follow
 from app_loader.revisions.route import Route, find_route
 from app_loader.revisions.slots import migrate_slots
+from app_loader.revisions.wrapper import tensor_keys
 from app_loader.store import Store
 from app_loader.trainer_state import OptimizerState
 from app_loader.witness import record_witness
@@ -114,6 +115,7 @@ def migrate_archive(
         route = find_route(archive.manifest, archive.architecture, chosen, subject=str(source))
         migrated = follow(archive, route)
         architecture, rules, module = _build(chosen, migrated, archive)
+        migrated = migrated.fitted(tensor_keys(module))
         check_bijection(migrated, module, subject=f"{source} to {chosen.distribution} {chosen.version}")
         round_trip = check_round_trip(archive, route, subject=str(source))
         with working_folder(target) as folder:
@@ -173,7 +175,7 @@ def _content(
         if name.startswith("trainer/") and name.endswith(".safetensors")
     }
     before: Any = documents.get(trainer_state.MEMBER)
-    if before is not None and route.revisions:
+    if before is not None and migrated.steps:
         optimizer = OptimizerState(tensors=dict(trainer.get(trainer_state.MEMBER, {})), document=before)
         moved = migrate_slots(optimizer, migrated.steps, migrated.sources, parameters, subject=str(archive.path))
         documents[trainer_state.MEMBER] = moved.document

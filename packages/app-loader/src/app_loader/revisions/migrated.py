@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mpt_format import Archive
@@ -15,6 +15,7 @@ from app_loader.errors import MigrationError
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.route import Route
 from app_loader.revisions.tensors import TensorState, apply_tensor_ops
+from app_loader.revisions.wrapper import find_wrapper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,28 @@ class Migrated:
     steps: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
     module_versions: Mapping[str, Mapping[str, Any]]
     extra_state: Mapping[str, Any]
+
+    def fitted(self, keys: Collection[str]) -> Migrated:
+        """Return the archive without a wrapper around its whole tree, or within one, where the code's keys say so.
+
+        Args:
+            keys: of the code.
+        """
+        rename = find_wrapper(self.tensors.keys(), keys)
+        if rename is None:
+            return self
+        state = TensorState(tensors=dict(self.tensors), sources=dict(self.sources))
+        config = self.architecture["config"]
+        apply_tensor_ops(state, [rename], config, subject="wrapper")
+        old, new = (side.removesuffix("{rest...}") for side in (rename.old, rename.new))
+        return replace(
+            self,
+            tensors=state.tensors,
+            sources=state.sources,
+            steps=(*self.steps, ((rename,), config)),
+            module_versions={f"{new}{path.removeprefix(old)}": v for path, v in self.module_versions.items()},
+            extra_state={f"{new}{key.removeprefix(old)}": value for key, value in self.extra_state.items()},
+        )
 
     def make_state_dict(self) -> dict[str, Any]:
         """Compute the state dict; tied keys give one parameter, so that ``assign=True`` keeps them tied.
