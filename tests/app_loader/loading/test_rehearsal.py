@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from app_loader import load_policy, save_policy
+from app_loader.build import build_on_meta
 from app_loader.code import StoredCode
 from app_loader.errors import BuildError
 from app_loader.trainer_state import collect_optimizer, restore_optimizer
@@ -30,7 +31,6 @@ def make(store, wheel, rules):
 @pytest.mark.parametrize(
     "constructor",
     [
-        "        self.register_buffer('factor', torch.ones(()), persistent=False)\n",
         "        self.factor = torch.ones(())\n",
         "        self.factor = [torch.ones(())]\n",
     ],
@@ -41,6 +41,35 @@ def test_a_tensor_outside_the_state_dict_is_refused_when_saving_and_not_when_loa
         save_policy(policy, tmp_path / "run.mpt")
     assert caught.value.stage == "save"
     assert not (tmp_path / "run.mpt").exists()
+
+
+TABLE = "        self.register_buffer('factor', torch.arange(3.0).sum(), persistent=False)\n"
+
+
+def test_a_buffer_that_the_code_makes_again_needs_no_place_in_the_archive(make, store, tmp_path):
+    policy = make(TABLE, factor="self.factor")
+    before = torch.get_rng_state()
+    save_policy(policy, tmp_path / "run.mpt")
+    loaded = load_policy(tmp_path / "run.mpt", store=store, verify="witness")
+    assert float(loaded.module.factor) == 3.0
+    assert "factor" not in loaded.module.state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_buffer_outside_the_state_dict_that_training_changed_is_refused(make, tmp_path):
+    policy = make(TABLE, factor="self.factor")
+    policy.factor.mul_(2)
+    with pytest.raises(BuildError) as caught:
+        save_policy(policy, tmp_path / "run.mpt")
+    assert "logits" in caught.value.cause
+    assert not (tmp_path / "run.mpt").exists()
+
+
+def test_parameters_are_not_initialised_to_make_a_buffer_again(make, rules):
+    policy = make(TABLE, factor="self.factor")
+    built = build_on_meta(policy.architecture, rules, subject="tiny")
+    assert all(parameter.is_meta for parameter in built.module.parameters())
+    assert float(built.module.factor) == 3.0
 
 
 def test_a_plain_attribute_that_training_changed_is_refused(make, store, tmp_path):

@@ -204,6 +204,27 @@ def test_statistics_are_matched_across_kinds_of_normalisation_and_scales_are_not
     assert "m.a.norm.weight" not in found
 
 
+def test_a_matrix_into_which_a_normalisation_may_have_been_folded_is_left_open() -> None:
+    leaves = ("weight", "bias", "running_mean", "running_var")
+    norm = [(f"a.bn.{leaf}", (4,), "BatchNorm2d") for leaf in leaves]
+    folded = signature(("a.conv.weight", (4, 4, 3, 3), "Conv2d"), ("a.conv.bias", (4,), "Conv2d"))
+    assert certain(match_tensors(signature(("a.conv.weight", (4, 4, 3, 3), "Conv2d"), *norm), folded)) == {}
+    plain = signature(("a.conv.weight", (4, 4, 3, 3), "Conv2d"))
+    assert certain(match_tensors(plain, folded)) == {"a.conv.weight": "a.conv.weight"}
+
+
+def test_biases_of_a_list_are_no_rows_of_a_matrix_of_another_name() -> None:
+    old = signature(*(row for i in range(3) for row in linear(f"expert.{i}", 12, 5)))
+    new = signature(("router.weight", (3, 12), "Linear"))
+    assert by_key(match_tensors(old, new))["router.weight"].confidence != "auto"
+
+
+def test_a_name_that_got_the_number_two_may_be_another_one() -> None:
+    old = signature(*linear("critic", 8, 8), *linear("grove", 8, 8))
+    new = signature(*linear("critic2", 8, 8), *linear("foxtrot", 8, 8))
+    assert certain(match_tensors(old, new)) == {}
+
+
 def test_every_new_tensor_gets_one_answer_in_order() -> None:
     old, new, _ = make_case(random.Random(11))
     assert [match.new for match in match_tensors(old, new)] == [tensor.key for tensor in new]

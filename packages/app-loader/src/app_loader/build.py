@@ -9,6 +9,7 @@ import torch
 from policy_interface import GameRules, InvalidConfigError, Policy, PolicyArchitecture, PolicyInterfaceError
 
 from app_loader.errors import BuildError, LoaderError
+from app_loader.recomputed import make_recomputed
 
 if TYPE_CHECKING:
     from app_loader.code import Code
@@ -43,7 +44,7 @@ def read_architecture(code: Code, document: Mapping[str, Any], *, archive: str =
 
 
 def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject: str, archive: str = "") -> Policy:
-    """Return a policy whose tensors have shapes and no memory.
+    """Return a policy whose tensors have shapes and no memory, but for buffers that no state dict carries.
 
     Raises:
         BuildError: the model code raised, or what it returned is not a policy.
@@ -51,6 +52,8 @@ def build_on_meta(architecture: PolicyArchitecture, rules: GameRules, *, subject
     try:
         with torch.device("meta"):
             policy = architecture.make_policy(rules)
+        if isinstance(policy, Policy):
+            make_recomputed(policy, architecture, rules)
     except PolicyInterfaceError as error:
         raise BuildError(
             subject,

@@ -271,7 +271,7 @@ def restore_policy(
         restore(policy.module, archive.read_state_dict(device=device), subject=subject, archive=str(archive.path))
     else:
         restore(policy.module, migrated.make_state_dict(), subject=subject, archive=str(archive.path))
-        policy.module.to(device)
+    policy.module.to(device)  # also what no state dict carries
     policy.module.eval()
 
 

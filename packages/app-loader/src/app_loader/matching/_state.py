@@ -50,6 +50,7 @@ class Side:
             for key in [t.key for t in members]
         }
         self._leaves = {path: tuple(t.key[len(path) :] for t in members) for path, members in units.items()}
+        self.statistics = sum(t.key.endswith("running_mean") for t in self.tensors)
         self.count_alike_by = Counter((pattern(t.key), t.module_type) for t in self.tensors)
         self.count_class_by = Counter((pattern(t.key), t.shape, t.kind) for t in self.tensors)
         self._akin: dict[str, Mapping[frozenset[str], int]] = {}
@@ -210,6 +211,12 @@ class State:
         taken = self._parts[0].get(self.old.part_of(old), {other})
         given = self._parts[1].get(self.new.part_of(new), {one})
         return taken != {other} or given != {one}
+
+    def may_be_folded(self, old: str, new: str) -> bool:
+        """Whether a normalisation may have gone into a matrix: its module has a shift now, and statistics went."""
+        if len(self.old.by_key[old].shape) < 2 or self.new.statistics >= self.old.statistics:
+            return False
+        return ".bias" in self.new.unit_keys_of(new) and ".bias" not in self.old.unit_keys_of(old)
 
     def is_open(self, new: str) -> bool:
         """Whether nothing certain gives a new tensor yet."""

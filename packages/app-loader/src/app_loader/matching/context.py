@@ -155,7 +155,7 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
         return Verdict.UNDECIDED
     if not state.members_correspond(pair.new, pair.old, path):
         return Verdict.UNDECIDED
-    if state.contradicts_learned(pair.old, pair.new):
+    if state.contradicts_learned(pair.old, pair.new) or state.may_be_folded(pair.old, pair.new):
         return Verdict.UNDECIDED
     if numbers(pair.old) and numbers(pair.new) and not state.equally_many(pair.old, pair.new):
         inside = state.deepest_element(pair.old)

@@ -42,6 +42,8 @@ def match_exact(state: State) -> None:
         ):
             contested = False
             refused = "the numbered module at this key has other shapes beside it"
+        elif state.may_be_folded(key, key):
+            refused = "its module has a shift now and normalisations are gone, which may have been folded into it"
         elif before.module_type and tensor.module_type and before.module_type != tensor.module_type:
             if state.old.unit_of[key] != state.new.unit_of[key]:
                 contested = False
