@@ -62,7 +62,7 @@ def util_overrides(unit: Unit) -> dict[str, Any]:
             options["loader"] = loader
         if submodule_search_locations is not None:
             options["submodule_search_locations"] = submodule_search_locations
-        taken = unit.dynamic_name(name)
+        taken = dynamic_name(unit, name)
         spec = importlib.util.spec_from_file_location(taken, location, **options)
         if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader and spec.origin:
             return isolate_spec(spec, unit)
@@ -74,6 +74,11 @@ def util_overrides(unit: Unit) -> dict[str, Any]:
 def machinery_overrides(unit: Unit) -> dict[str, Any]:
     """Return `SourceFileLoader` for code that loads a file without a spec."""
     return {"SourceFileLoader": loader_class(unit)}
+
+
+def dynamic_name(unit: Unit, name: str) -> str:
+    """Return the name of a module that isolated code makes at run time: inside the unit, so that two never meet."""
+    return unit.dynamic_name(name)
 
 
 def _resolver(unit: Unit) -> Callable[[str, str | None], str]:

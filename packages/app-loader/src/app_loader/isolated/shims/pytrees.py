@@ -23,7 +23,7 @@ _FUNCTIONS = {
 }
 
 
-def overrides(unit: Unit, module: str) -> dict[str, Any]:
+def overrides(unit: Unit, module: str = "torch.utils._pytree") -> dict[str, Any]:
     """Return the registrations of `torch.utils._pytree` or `torch.export`."""
 
     def forwarded(name: str) -> Callable[..., Any]:

@@ -52,7 +52,7 @@ _OVERRIDES: dict[str, Callable[[Unit], dict[str, Any]]] = {
     },
     "torch.library": operators.library_overrides,
     "torch.export": lambda unit: pytrees.overrides(unit, "torch.export"),
-    "torch.utils._pytree": lambda unit: pytrees.overrides(unit, "torch.utils._pytree"),
+    "torch.utils._pytree": pytrees.overrides,
     "torch.utils.data": datapipes.overrides,
     "torch.utils.data.datapipes._decorator": datapipes.overrides,
 }
