@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from policy_interface import GameRules, Policy, PolicyOutput, RulesMismatchError, State, TrainingSpec
+from policy_interface import GameRules, Policy, RulesMismatchError
 
+from app_loader.delegating import DelegatingPolicy
 from app_loader.rules_adaptation import adapt_by_name
 
 if TYPE_CHECKING:
     from mpt_format import Manifest
-    from policy_interface.policy import Observation
-    from torch import Generator, Tensor, nn
 
     from app_loader.revisions.route import Route
 
@@ -50,7 +49,7 @@ class LoadOrigin:
         return f"{self.distribution} {self.version}{pinned} ({self.mode}: {self.reason})"
 
 
-class LoadedPolicy(Policy):
+class LoadedPolicy(DelegatingPolicy):
     """A policy together with where it came from.
 
     Attributes:
@@ -69,30 +68,11 @@ class LoadedPolicy(Policy):
         content_digest: str,
         route: Route | None = None,
     ) -> None:
-        self._policy = policy
+        super().__init__(policy)
         self.origin = origin
         self.manifest = manifest
         self.content_digest = content_digest
         self.route = route
-        self.architecture = policy.architecture
-        self.rules = policy.rules
-        self.capabilities = policy.capabilities
-
-    def initial_state(self, batch_size: int) -> State:
-        """Return the state before the first observation."""
-        return self._policy.initial_state(batch_size)
-
-    def act(
-        self,
-        observation: Observation,
-        state: State,
-        *,
-        action: Tensor | None = None,
-        deterministic: bool = True,
-        generator: Generator | None = None,
-    ) -> PolicyOutput:
-        """Choose an action for every element of the batch, as `Policy.act`."""
-        return self._policy.act(observation, state, action=action, deterministic=deterministic, generator=generator)
 
     def adapt(self, rules: GameRules) -> LoadedPolicy:
         """Return the policy under other rules, with the same origin.
@@ -114,26 +94,12 @@ class LoadedPolicy(Policy):
             route=self.route,
         )
 
-    @property
-    def training_spec(self) -> TrainingSpec:
-        """What a trainer must keep and may touch."""
-        return self._policy.training_spec
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The ``nn.Module`` with the weights, in evaluation mode as loaded."""
-        return self._policy.module
-
     def __getattr__(self, name: str) -> NoReturn:
         """Tell whoever takes the policy for a module where the module is."""
         from torch import nn
 
         hint = f"; a policy is no nn.Module: use policy.module.{name}" if hasattr(nn.Module, name) else ""
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self)
-
-    def unwrap(self) -> Policy:
-        """Return the policy that the model code made."""
-        return self._policy
 
     def __repr__(self) -> str:
         return f"LoadedPolicy({self.architecture.kind}, {self.origin})"

@@ -21,18 +21,16 @@ from policy_interface import (
     Policy,
     PolicyOutput,
     RulesMismatchError,
-    State,
     TokenLayout,
-    TrainingSpec,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from app_loader.build import build_on_meta
+from app_loader.delegating import DelegatingPolicy
 from app_loader.errors import BuildError
 
 if TYPE_CHECKING:
     from policy_interface.policy import Observation
-    from torch import Generator
 
 
 def adapt_by_name(policy: Policy, rules: GameRules) -> Policy:
@@ -77,55 +75,19 @@ def _rescaled(policy: Policy, rules: GameRules) -> Policy:
     return built
 
 
-class RenumberedPolicy(Policy):
-    """Translates between today's ids and those that a policy was made for.
+class RenumberedPolicy(DelegatingPolicy):
+    """Translates between today's ids and those that a policy was made for; its module stays in the old order.
 
     Attributes:
         rules: today's.
     """
 
     def __init__(self, policy: Policy, rules: GameRules) -> None:
-        self._policy = policy
-        self.architecture = policy.architecture
+        super().__init__(policy)
         self.rules = rules
-        self.capabilities = policy.capabilities
         self._columns = _columns(policy.rules, rules)
         self._ids = _token_ids(policy.rules, rules)
         self._actions = _ActionNames(policy.rules, rules)
-
-    @property
-    def module(self) -> nn.Module | None:
-        """The policy's module; its inputs and outputs are in the old order."""
-        return self._policy.module
-
-    @property
-    def training_spec(self) -> TrainingSpec:
-        """What a trainer must keep and may touch."""
-        return self._policy.training_spec
-
-    def initial_state(self, batch_size: int) -> State:
-        """Return the policy's own."""
-        return self._policy.initial_state(batch_size)
-
-    def act(
-        self,
-        observation: Observation,
-        state: State,
-        *,
-        action: Tensor | None = None,
-        deterministic: bool = True,
-        generator: Generator | None = None,
-    ) -> PolicyOutput:
-        """Translate, act, and translate back."""
-        asked = None if action is None else self._actions.to_old(action)
-        seen = self.to_old(observation)
-        output = self._policy.act(seen, state, action=asked, deterministic=deterministic, generator=generator)
-        logits = None if output.logits is None else self._actions.logits_to_new(output.logits)
-        return output._replace(action=self._actions.to_new(output.action), logits=logits)
-
-    def unwrap(self) -> Policy:
-        """Return the policy under the rules that it was made for."""
-        return self._policy
 
     def to_old(self, observation: Observation) -> Observation:
         """Return an observation of today's rules as the policy reads it; any number of leading axes."""
@@ -137,6 +99,16 @@ class RenumberedPolicy(Policy):
         if self._columns is not None:
             return observation[..., self._columns.to(observation.device)]
         return observation
+
+    def _translate_observation(self, observation: Observation) -> Observation:
+        return self.to_old(observation)
+
+    def _translate_action(self, action: Tensor) -> Tensor:
+        return self._actions.to_old(action)
+
+    def _translate_output(self, output: PolicyOutput) -> PolicyOutput:
+        logits = None if output.logits is None else self._actions.logits_to_new(output.logits)
+        return output._replace(action=self._actions.to_new(output.action), logits=logits)
 
 
 def _columns(old: GameRules, new: GameRules) -> Tensor | None:

@@ -9,51 +9,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from policy_interface import DiscreteActions, GameRules, Policy, PolicyOutput, State
+from policy_interface import DiscreteActions, GameRules, Policy, PolicyOutput
 from policy_interface.migrations import RenameAction
 
+from app_loader.delegating import DelegatingPolicy
 from app_loader.revisions.route import Route
 
 if TYPE_CHECKING:
-    from policy_interface.policy import Observation
-    from torch import Generator, Tensor, nn
+    from torch import Tensor
 
 
-class ProjectedPolicy(Policy):
+class ProjectedPolicy(DelegatingPolicy):
     """Delegates to a migrated policy and answers in the actions of the old rules.
 
     An action that the old rules do not know comes back as -1: it is never equal to a recorded one.
     """
 
     def __init__(self, policy: Policy, old_rules: GameRules, columns: tuple[int, ...]) -> None:
-        self._policy = policy
-        self._columns = columns
-        self.architecture = policy.architecture
+        super().__init__(policy)
         self.rules = old_rules
-        self.capabilities = policy.capabilities
+        self._columns = columns
 
-    @property
-    def module(self) -> nn.Module | None:
-        """The module of the migrated policy."""
-        return self._policy.module
+    def _translate_action(self, action: Tensor) -> Tensor:
+        return torch.tensor(self._columns)[action.cpu()].to(action.device)
 
-    def initial_state(self, batch_size: int) -> State:
-        """Return the migrated policy's own."""
-        return self._policy.initial_state(batch_size)
-
-    def act(
-        self,
-        observation: Observation,
-        state: State,
-        *,
-        action: Tensor | None = None,
-        deterministic: bool = True,
-        generator: Generator | None = None,
-    ) -> PolicyOutput:
-        """Act, and answer in the old rules' ids and logits."""
+    def _translate_output(self, output: PolicyOutput) -> PolicyOutput:
         columns = torch.tensor(self._columns)
-        asked = None if action is None else columns[action.cpu()].to(action.device)
-        output = self._policy.act(observation, state, action=asked, deterministic=deterministic, generator=generator)
         back = torch.full((int(columns.max()) + 2,), -1, dtype=torch.long)
         back[columns] = torch.arange(len(columns))
         known = output.action.clamp(max=len(back) - 1).cpu()
