@@ -1,9 +1,11 @@
 """Several versions of any package in one process, each compared with itself alone in a clean interpreter.
 
 usage: python -m end_to_end.packages.alongside SET SET ... [--mode sealed|app] [--modules N]
+       python -m end_to_end.packages.alongside --row NAME [--mode sealed|app]
 
-A set is one version with what it needs at a version of its own, as in ``lightning==2.4.0,torchmetrics==1.4.3``; the
-rest comes from this environment. Nothing is known of any package: its modules are imported, and of each its names are
+A set is one version with what it needs at a version of its own, as in ``lightning==2.4.0,torchmetrics==1.4.3``; a row
+of the table in docs/isolation.md has its sets in ``rows.toml``. The rest comes from this environment, and what it lacks
+is installed once for all. Nothing is known of any package: its modules are imported, and of each its names are
 compared, and every `torch.nn.Module` that takes no arguments is made with a seed, shown, copied, pickled in one turn
 and read in the next. ``app`` imports the last version plainly first.
 """
@@ -22,13 +24,17 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from end_to_end.packages.lacking import install_lacking
+
 Load = Callable[[str], Any]
 Answers = dict[str, Any]
+_ROWS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rows.toml").read_text())
 _MADE = 40
 """More modules of torch than this are not made of one package."""
 
@@ -153,6 +159,7 @@ def main() -> int:
     """Compare; 1 where a version answers differently beside the others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*")
+    parser.add_argument("--row", choices=_ROWS, metavar="NAME", help="one of the table in docs/isolation.md")
     parser.add_argument("--mode", choices=["sealed", "app"], default="sealed")
     parser.add_argument("--modules", type=int, default=60)
     parser.add_argument("--root", help="the package to import, where it is not named as the distribution is")
@@ -161,18 +168,25 @@ def main() -> int:
     if given.job:
         _run(given.job)
         return 0
-    root = given.root or given.sets[0].partition("==")[0].replace("-", "_")
+    row = _ROWS.get(given.row, {})
+    sets = given.sets or row.get("sets")
+    if not sets:
+        parser.error("give one set or more, or --row NAME")
+    root = given.root or row.get("root") or sets[0].partition("==")[0].replace("-", "_")
     with tempfile.TemporaryDirectory() as scratch:
         folders = {}
-        for index, requirements in enumerate(given.sets):
+        for index, requirements in enumerate(sets):
             folder = Path(scratch, str(index))
             install = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
             subprocess.run([*install, *requirements.split(",")], check=True)
             folders[str(folder)] = requirements.partition(",")[0]
+        shared = Path(scratch, "shared")
+        if lacking := install_lacking(sets, shared):
+            print("shared by all:", *lacking)
         job = {"root": root, "most": given.modules}
-        expected = {folder: _child(job, [folder]) for folder in folders}
+        expected = {folder: _child(job, [folder, str(shared)]) for folder in folders}
         newest = list(folders)[-1]
-        path = [newest] if given.mode == "app" else []
+        path = [newest, str(shared)] if given.mode == "app" else [str(shared)]
         got = _child({**job, "mode": given.mode, "folders": list(folders)}, path)
         wrong = 0
         for name, answers in got.items():

@@ -86,3 +86,11 @@ def test_two_versions_in_one_process_answer_as_each_does_alone(name: str, tmp_pa
 
         answers = json.loads(json.dumps(getattr(probes, name)(load)))
         assert answers == alone[version]
+
+
+@pytest.mark.parametrize("mode", ["sealed", "app"])
+def test_a_row_of_the_table_is_repeated_by_one_command(mode: str) -> None:
+    lines = run(sys.executable, "-m", "end_to_end.packages.alongside", "--row", "captum", "--mode", mode).splitlines()
+    compared = [line for line in lines if " answers " in line]
+    assert len(compared) == {"sealed": 4, "app": 6}[mode]
+    assert all(line.endswith(" answers as alone") for line in compared)
