@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -60,10 +61,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of this test's own; what it isolated is unloaded afterwards."""
     monkeypatch.setenv("MPT_STORES", "")
     before = {unit.identifier for unit in known_units()}
+    gc.freeze()  # unloading collects garbage; what is older than the test need not be looked through each time
     yield Store(tmp_path / "store")
     for unit in known_units():
         if unit.identifier not in before:
             unload(unit)
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -385,16 +385,15 @@ def test_what_a_plain_import_of_the_package_registered_stays_the_applications(
     (folder / "__init__.py").write_text(source)
     (folder / "numbers.py").write_text("number = 9")
     monkeypatch.syspath_prepend(str(folder.parent))
+    for name in ("toy_zoo", "toy_zoo.numbers"):
+        monkeypatch.setitem(sys.modules, name, sys)  # so that what stood there before comes back afterwards
+        del sys.modules[name]
     plain = importlib.import_module("toy_zoo")
-    try:
-        entries = versions({"toy_zoo/__init__.py": source, "toy_zoo/numbers.py": "number = {n}"})
-        modules = [plain, *(entry.import_module("toy_zoo") for entry in entries.values())]
-        assert [module.answer() for module in (*modules, *modules)] == [(9, 9), (1, 1), (2, 2), (3, 3)] * 2
-        shared = importlib.import_module("toy_shared")
-        assert shared.make("codec", 0).size == 9
-    finally:
-        sys.modules.pop("toy_zoo")
-        sys.modules.pop("toy_zoo.numbers")
+    entries = versions({"toy_zoo/__init__.py": source, "toy_zoo/numbers.py": "number = {n}"})
+    modules = [plain, *(entry.import_module("toy_zoo") for entry in entries.values())]
+    assert [module.answer() for module in (*modules, *modules)] == [(9, 9), (1, 1), (2, 2), (3, 3)] * 2
+    shared = importlib.import_module("toy_shared")
+    assert shared.make("codec", 0).size == 9
 
 
 WRAPPERS = {
