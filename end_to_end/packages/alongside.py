@@ -72,16 +72,32 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
         except Exception as error:
             answers[key] = type(error).__name__
             continue
-        answers[key] = [_numbers(made), _numbers(copy.deepcopy(made)), re.sub(r"0x\w+", "", repr(made))]
+        answers[key] = [
+            _numbers(made),
+            _tried(lambda made=made: _numbers(copy.deepcopy(made))),
+            _tried(lambda made=made: re.sub(r"0x\w+", "", repr(made))),
+        ]
         try:
             pickled[key] = pickle.dumps(made)
         except Exception as error:
             answers[f"{key}, pickled"] = type(error).__name__
     yield answers
     for key, data in pickled.items():
-        again = pickle.loads(data)
-        answers[f"{key}, pickled"] = [_numbers(again), type(again) is kinds[key]]
+        answers[f"{key}, pickled"] = _tried(lambda key=key, data=data: _read(data, kinds[key]))
     yield answers
+
+
+def _tried(question: Callable[[], Any]) -> Any:
+    """Return the answer, or the name of the error: what a package alone cannot do, it shall not do beside others."""
+    try:
+        return question()
+    except Exception as error:
+        return type(error).__name__
+
+
+def _read(data: bytes, kind: type) -> list[Any]:
+    again = pickle.loads(data)
+    return [_numbers(again), type(again) is kind]
 
 
 def _submodules(root: str, path: Any) -> list[str]:
