@@ -5,7 +5,8 @@
 The archive is made with model-zoo 0.1.0 and followed to the installed model-zoo. Every command runs in a process of
 its own. `resident` is what the kernel calls so, at its highest: it counts pages of the mapped archives, which the
 kernel drops when somebody needs the memory. `own` is the part that cannot be dropped (anonymous memory), at its
-highest, looked at every 10 milliseconds. Needs three times the archive's size on the disk while it runs.
+highest, looked at every 10 milliseconds. Needs three times the archive's size on the disk while it runs, and twice
+with `--only diagnose`, which leaves out the commands that read all weights.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--folder", type=Path, help="where to work; the system's temporary folder when left out")
+    parser.add_argument("--only", choices=["diagnose"], help="leave out what reads all weights")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="migration-", dir=options.folder))
     try:
@@ -44,12 +46,13 @@ def main() -> None:
         size = path.stat().st_size
         common = ["--store", str(store)]
         new = work / "new.mpt"
-        for said, arguments in (
-            ("mpt diagnose", ["diagnose", str(path), *common]),
+        commands = [("mpt diagnose", ["diagnose", str(path), *common])]
+        commands += [
             ("mpt diagnose --behaviour", ["diagnose", str(path), "--behaviour", *common]),
             ("mpt migrate draft", ["migrate", "draft", str(path), "-o", str(work / "revision.py"), *common]),
             ("mpt migrate", ["migrate", "run", str(path), "-o", str(new), "--prove", *common]),
-        ):
+        ]
+        for said, arguments in commands[: 1 if options.only else None]:
             measured.append(measure(said, [sys.executable, "-m", "mpt_format", *arguments]))
     finally:
         shutil.rmtree(work, ignore_errors=True)

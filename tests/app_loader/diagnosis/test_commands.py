@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from history_zoo import Zoo
+from history_zoo import Zoo, revisions_source
 from mpt_format import open_archive
 from mpt_format.cli import mpt
 
@@ -80,3 +80,49 @@ def test_check_finds_the_zoos_own_revisions_in_order() -> None:
     result = CliRunner().invoke(mpt, ["migrate", "check"])
     assert result.exit_code == 0
     assert result.stdout.index("r0001_name_towers") < result.stdout.index("r0008_group_norm")
+
+
+R3 = "R3_X = Revision(id='r3_x', parents=({},), since='0.3', kinds=('x1',), summary='', reviewed=True)\n"
+R4 = "R4_X = Revision(id='r4_x', parents=({},), since='0.3', kinds=('x1',), summary='', reviewed=True)\n"
+
+
+@pytest.mark.parametrize(
+    ("extra", "named"),
+    [
+        (R3.format("'r1_unwrap'"), "several heads: r2_join, r3_x"),
+        (R3.format("'r4_x'") + R4.format("'r3_x'"), "a cycle: r3_x, r4_x"),
+        (R3.format("'r9_lost'"), "r3_x has the parent r9_lost"),
+        (R3.format("'r2_join'").replace("r3_x", "R3"), "revision 'R3': its id"),
+    ],
+    ids=["several heads", "cycle", "missing parent", "invalid id"],
+)
+def test_every_command_names_what_is_wrong_with_a_history_and_the_check_shows_it(
+    zoo: Zoo, extra: str, named: str
+) -> None:
+    more = ", R3_X, R4_X" if "R4_X" in extra else ", R3_X"
+    zoo.add("0.3.2", revisions=revisions_source(more=more, extra=extra))
+    path, target = zoo.save("0.1.0"), zoo.folder / "new.mpt"
+    diagnosed = run(zoo, "diagnose", path, "--code", "0.3.2", "--json")
+    migrated = run(zoo, "migrate", path, "--to", "0.3.2", "-o", target)
+    found = [f for f in json.loads(diagnosed.stdout)["findings"] if f["stage"] == "revisions"]
+    assert (diagnosed.exit_code, migrated.exit_code, target.exists()) == (1, 1, False)
+    assert [named in finding["message"] for finding in found] == [True]
+    assert found[0]["next_command"] == "mpt migrate check --distribution steady-zoo --code 0.3.2"
+    assert named in migrated.stderr
+    assert f"Run: {found[0]['next_command']}" in migrated.stderr
+    checked = run(zoo, *found[0]["next_command"].split()[1:])
+    assert checked.exit_code == 1
+    assert named in checked.stderr
+
+
+def test_the_next_command_drafts_for_the_code_that_was_asked_for(zoo: Zoo) -> None:
+    found = json.loads(run(zoo, "diagnose", zoo.save("0.1.0"), "--code", "0.2.0", "--json").stdout)["findings"]
+    drafts = {f["next_command"] for f in found if "migrate draft" in f["next_command"]}
+    assert drafts == {"mpt migrate draft ARCHIVE --to 0.2.0 -o revision.py"}
+
+
+def test_the_revisions_of_a_stored_version_are_checked(zoo: Zoo) -> None:
+    sound = run(zoo, "migrate", "check", "--distribution", "steady_zoo", "--code", "0.3.0")
+    assert (sound.exit_code, sound.stderr) == (0, "")
+    assert "r2_join" in sound.stdout
+    assert run(zoo, "migrate", "check", "--distribution", "steady-zoo", "--code", "9.9").exit_code == 2

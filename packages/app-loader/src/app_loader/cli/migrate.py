@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from policy_interface.migrations import Revision
+
+    from app_loader.code import Code
     from app_loader.migration.batch import BatchItem
     from app_loader.migration.proof import Proof
     from app_loader.migration.write import MigrationReport
@@ -124,33 +128,57 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
 
 @migrate.command("check")
 @click.option("--distribution", default="model-zoo", show_default=True, help="The distribution with the revisions.")
+@click.option("--code", default="current", show_default=True, help="current (the installed one), or a stored version.")
+@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.pass_context
-def check(ctx: click.Context, distribution: str) -> None:
-    """Check the installed revisions: one head, no cycle, every parent there, no draft."""
+def check(ctx: click.Context, distribution: str, code: str, store: str | None) -> None:
+    """Check the revisions of a zoo: one head, no cycle, every parent there, no draft."""
     from mpt_format.cli.output import print_table
 
-    from app_loader.code import find_installed
-    from app_loader.revisions.history import read_history
+    from app_loader.revisions.history import read_revisions
 
-    installed = find_installed(distribution)
-    if installed is None:
-        raise click.UsageError(f"{distribution} is not installed")
-    graph = read_history(installed)
+    revisions = read_revisions(_find_code(distribution, code, store))
     print_table(
         ("revision", "since", "parents", "kinds", "state"),
-        ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in graph.revisions.values()),
+        ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in revisions),
     )
-    heads = graph.heads
-    drafts = [r.id for r in graph.revisions.values() if not r.reviewed]
-    if len(heads) > 1:
-        click.echo(f"several heads: {', '.join(heads)}", err=True)
+    problems = list(_contradictions(revisions))
+    drafts = [r.id for r in revisions if not r.reviewed]
     if drafts:
-        click.echo(f"unreviewed drafts: {', '.join(drafts)}", err=True)
-    if len(heads) > 1 or drafts:
+        problems.append(f"unreviewed drafts: {', '.join(drafts)}")
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
         ctx.exit(1)
 
 
-def _state(revision: Any) -> str:
+def _find_code(distribution: str, version: str, store: str | None) -> Code:
+    from packaging.utils import canonicalize_name
+
+    from app_loader.code import StoredCode, find_installed
+    from app_loader.store import Store
+
+    if version == "current":
+        installed = find_installed(distribution)
+        if installed is None:
+            raise click.UsageError(f"{distribution} is not installed; --code VERSION takes a stored one")
+        return installed
+    for entry in Store(store).entries():
+        if (canonicalize_name(entry.distribution), entry.version) == (canonicalize_name(distribution), version):
+            return StoredCode(entry)
+    raise click.UsageError(f"{distribution} {version} is not in the store: mpt zoo list")
+
+
+def _contradictions(revisions: Sequence[Revision]) -> Iterator[str]:
+    from policy_interface.migrations import InvalidMigrationError, RevisionGraph
+
+    try:
+        RevisionGraph.of(revisions).get_head()
+    except InvalidMigrationError as error:
+        yield from error.problems
+
+
+def _state(revision: Revision) -> str:
     return "draft" if not revision.reviewed else "blocked" if revision.blocked else "reviewed"
 
 

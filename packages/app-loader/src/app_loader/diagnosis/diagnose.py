@@ -153,12 +153,18 @@ class _Work:
             would_load=would_load,
             refusal=refusal,
             revisions=revisions,
-            findings=tuple(self.findings),
+            findings=tuple(self._aimed(finding) for finding in self.findings),
             skipped=tuple(self.skipped),
             old=tuple(self.old),
             new=tuple(self.new),
             matches=tuple(self.matches),
         )
+
+    def _aimed(self, finding: Finding) -> Finding:
+        """Return the finding with a next command that is about the code that was asked for."""
+        if self.requested == "trained":
+            return finding
+        return replace(finding, next_command=finding.next_command.replace("--to current", f"--to {self.requested}"))
 
     def _format(self) -> None:
         try:

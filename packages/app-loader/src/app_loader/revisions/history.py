@@ -18,13 +18,11 @@ def read_history(code: Code) -> RevisionGraph:
     Raises:
         MigrationError: they cannot be imported, or contradict each other.
     """
-    subject = f"{code.distribution} {code.version}"
+    revisions = read_revisions(code)
     try:
-        return RevisionGraph.of(_revisions(code))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise MigrationError(subject, [f"its revisions cannot be imported: {error}"], "mpt zoo show") from error
+        return RevisionGraph.of(revisions)
     except InvalidMigrationError as error:
-        raise MigrationError(subject, error.problems, "mpt migrate check") from error
+        raise MigrationError(f"{code.distribution} {code.version}", error.problems, check_command(code)) from error
 
 
 def read_known_history(code: Code) -> RevisionGraph:
@@ -34,6 +32,28 @@ def read_known_history(code: Code) -> RevisionGraph:
         return graph
     installed = find_installed(code.distribution)
     return graph if installed is None else read_history(installed)
+
+
+def read_revisions(code: Code) -> tuple[Revision, ...]:
+    """Return what a version of model code declares as it stands, whether or not it is one history.
+
+    Raises:
+        MigrationError: they cannot be imported, or one of them is not valid by itself.
+    """
+    subject = f"{code.distribution} {code.version}"
+    try:
+        return tuple(_revisions(code))
+    except (ImportError, AttributeError, TypeError) as error:
+        raise MigrationError(subject, [f"its revisions cannot be imported: {error}"], "mpt zoo show") from error
+    except InvalidMigrationError as error:
+        problems = [f"{error.subject}: {problem}" for problem in error.problems]
+        raise MigrationError(subject, problems, check_command(code)) from error
+
+
+def check_command(code: Code) -> str:
+    """Return the command that shows the revisions of this code with everything that is wrong with them."""
+    version = f" --code {code.version}" if isinstance(code, StoredCode) else ""
+    return f"mpt migrate check --distribution {code.distribution}{version}"
 
 
 def _revisions(code: Code) -> Iterable[Revision]:

@@ -12,7 +12,7 @@ from policy_interface.migrations import ChangeKind, InvalidMigrationError, Revis
 
 from app_loader.code import Code
 from app_loader.errors import MigrationError
-from app_loader.revisions.history import read_known_history
+from app_loader.revisions.history import check_command, read_known_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def find_route(manifest: Manifest, document: Mapping[str, Any], code: Code, *, s
         missing = here - there if backwards else there - here
         ordered = [r for r in graph.walk([], _last(graph, here | there)) if r.id in missing]
     except InvalidMigrationError as error:
-        raise MigrationError(subject, error.problems, "mpt migrate check") from error
+        raise MigrationError(subject, error.problems, check_command(code)) from error
     if backwards:
         ordered.reverse()
     concerned = tuple(_of_kind(ordered, str(document.get("kind")), backwards))
@@ -79,7 +79,7 @@ def find_head(code: Code) -> str | None:
     try:
         return read_history(code).get_head()
     except InvalidMigrationError as error:
-        raise MigrationError(f"{code.distribution} {code.version}", error.problems, "mpt migrate check") from error
+        raise MigrationError(f"{code.distribution} {code.version}", error.problems, check_command(code)) from error
 
 
 def _followed_by_archive(graph: RevisionGraph, manifest: Manifest) -> frozenset[str]:
