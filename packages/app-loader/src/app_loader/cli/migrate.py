@@ -131,7 +131,7 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
 @click.option("--code", default="current", show_default=True, help="current (the installed one), or a stored version.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.pass_context
-def check(ctx: click.Context, distribution: str, code: str, store: str | None) -> None:
+def check(ctx: click.Context, distribution: str, code: str = "current", store: str | None = None) -> None:
     """Check the revisions of a zoo: one head, no cycle, every parent there, no draft."""
     from mpt_format.cli.output import print_table
 
