@@ -1,4 +1,7 @@
-"""How often ordinary code is taken for a secret, and how long looking takes: `python benchmarks/secrets.py [FOLDER]`.
+"""How often ordinary code is taken for a secret, and how long looking takes.
+
+    python benchmarks/secret_findings.py [FOLDER]
+
 
 The text of every file below a folder, by default the packages installed here, is looked through as if a difference
 added it. No package ships a secret on purpose, so that what is found are examples in documentation.
