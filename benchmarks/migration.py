@@ -6,7 +6,7 @@ The archive is made with model-zoo 0.1.0 and followed to the installed model-zoo
 its own. `resident` is what the kernel calls so, at its highest: it counts pages of the mapped archives, which the
 kernel drops when somebody needs the memory. `own` is the part that cannot be dropped (anonymous memory), at its
 highest, looked at every 10 milliseconds. Needs three times the archive's size on the disk while it runs, and twice
-with `--only diagnose`, which leaves out the commands that read all weights.
+with `--only diagnose`, which leaves out the commands that read all weights, and the witness.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ def main() -> None:
         store = work / "store"
         path = work / "run.mpt"
         width = round((options.gigabytes * 1e9 / 16) ** 0.5)
-        measured = [measure("(making it)", [sys.executable, __file__, "--make", str(width), str(path), str(store)])]
+        measured = [
+            measure(
+                "(making it)",
+                [sys.executable, __file__, "--make", str(width), str(path), str(store), options.only or "all"],
+            )
+        ]
         size = path.stat().st_size
         common = ["--store", str(store)]
         new = work / "new.mpt"
@@ -110,7 +115,7 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
 
 
-def make(width: int, path: Path, store: Path) -> None:
+def make(width: int, path: Path, store: Path, *, witness: bool) -> None:
     """Save a policy whose weights lie in files, so that making it needs no memory either."""
     code = StoredCode(Store(store).add([WHEEL]))
     rules = GameRules(
@@ -134,11 +139,11 @@ def make(width: int, path: Path, store: Path) -> None:
                 part.copy_(block[: len(part)])
             owner, _, leaf = name.rpartition(".")
             setattr(policy.module.get_submodule(owner), leaf, torch.nn.Parameter(values.view(parameter.shape)))
-        save_policy(policy, path)
+        save_policy(policy, path, witness=witness)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--make"]:
-        make(int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
+        make(int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), witness=sys.argv[5] == "all")
     else:
         main()

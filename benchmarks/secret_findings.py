@@ -2,7 +2,6 @@
 
     python benchmarks/secret_findings.py [FOLDER]
 
-
 The text of every file below a folder, by default the packages installed here, is looked through as if a difference
 added it. No package ships a secret on purpose, so that what is found are examples in documentation.
 """
