@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 from app_loader.matching import Match, match_tensors
-from app_loader.migration.draft.both_codes import made
 from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.shaken import shake
 from app_loader.migration.draft.trial import LIMIT, open_sides
+from app_loader.migration.draft.ways import made
 from app_loader.revisions.signatures import module_signature
 from app_loader.witness import Witness, draw_observations, record_witness, replay_witness
 from torch import Tensor

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from app_loader.matching import Match, match_tensors
-from app_loader.migration.draft.both_codes import made
 from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.shaken import shake
 from app_loader.migration.draft.trial import Settled, open_sides
+from app_loader.migration.draft.ways import made
 from app_loader.revisions.signatures import module_signature
 from app_loader.witness import record_witness
 from torch import Tensor, nn

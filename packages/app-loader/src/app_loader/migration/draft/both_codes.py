@@ -13,10 +13,8 @@ outputs are others. What the observations cannot tell stays open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from itertools import combinations, islice, permutations, product
-from math import prod
+from itertools import combinations, islice
 from typing import Any
 
 import torch
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft.trace import Call, Print, Prints, Trace, trace
+from app_loader.migration.draft.ways import find_bijections, find_ways, made, sources_of
 from app_loader.witness import Witness, replay_witness
 
 BEAM = 24
@@ -34,11 +33,6 @@ BEHIND = 64
 """How many arrangements that fell behind the best are kept, to go on with when those lead to nothing."""
 
 TRACED_STEPS = 3
-WAYS = 1024
-"""How many ways to pair the tensors of two operations are looked at."""
-
-PARTS = 4
-"""How many old tensors one new one may be joined from."""
 
 
 class OutOfTriesError(Exception):
@@ -217,7 +211,7 @@ class BothCodes:
             return
         infos = [info for info in self.open_new if info.key in unit]
         met = list(islice(self._met_alike(arrangement, infos), BEAM))
-        if not met or self._more_places_than_sources(arrangement, unit):
+        if not met or self._more_places_thansources_of(arrangement, unit):
             yield replace(arrangement, passed=arrangement.passed | set(unit))
         for way in met:
             yield self._extended(arrangement, [*way, *self._companions(arrangement, way)])
@@ -236,14 +230,14 @@ class BothCodes:
         """
         settled = arrangement.matches.keys() | arrangement.passed | {match.new for match in way}
         free = self._free(arrangement)
-        for source in (key for match in way for key in _sources(match)):
+        for source in (key for match in way for key in sources_of(match)):
             free.pop(source, None)
         for match in way:
             owner = match.new.rpartition(".")[0]
             for info in self.open_new:
                 if info.key.rpartition(".")[0] == owner and info.key not in settled:
-                    beside = [[free[k] for k in free if k in self._beside(source)] for source in _sources(match)]
-                    guess = next(_fitting([info], beside, _cut(arrangement), in_order=True), ())
+                    beside = [[free[k] for k in free if k in self._beside(source)] for source in sources_of(match)]
+                    guess = next(find_ways([info], beside, _cut(arrangement), in_order=True), ())
                     settled |= {info.key}
                     for found in guess:
                         free.pop(str(found.old), None)
@@ -262,10 +256,10 @@ class BothCodes:
                 return unit
         return units[0][0] if units else ()
 
-    def _more_places_than_sources(self, arrangement: Arrangement, unit: Sequence[str]) -> bool:
+    def _more_places_thansources_of(self, arrangement: Arrangement, unit: Sequence[str]) -> bool:
         """Tell whether something of a unit's shape may be new: more is open in the new code than the old one has."""
         shape = self._begin[unit[0]].shape
-        used = {key for match in arrangement.matches.values() for key in _sources(match)}
+        used = {key for match in arrangement.matches.values() for key in sources_of(match)}
         left = self._begin.keys() - arrangement.matches.keys() - arrangement.passed
         sources = sum(t.shape == tuple(shape) and t.key not in used for t in self.open_old)
         return sum(self._begin[key].shape == shape for key in left) > sources > 0
@@ -281,7 +275,7 @@ class BothCodes:
             for unit, olds in _units(self._were.calls, free)
             if any(operand in met for call in olds for operand in call.operands)
         ]
-        yield from _fitting(infos, units, _cut(arrangement))
+        yield from find_ways(infos, units, _cut(arrangement))
 
     def _guessed(self, arrangement: Arrangement, infos: Sequence[TensorInfo]) -> Iterator[list[Match]]:
         """Yield sources of tensors that met what the old code has not: what stood beside their neighbours' sources.
@@ -293,15 +287,15 @@ class BothCodes:
         owners = {info.key.rpartition(".")[0] for info in infos}
         for key, match in arrangement.matches.items():
             if key.rpartition(".")[0] in owners:
-                beside = [[free[k] for k in free if k in self._beside(source)] for source in _sources(match)]
+                beside = [[free[k] for k in free if k in self._beside(source)] for source in sources_of(match)]
                 if all(beside):
-                    yield from _fitting(infos, beside, _cut(arrangement), in_order=True)
+                    yield from find_ways(infos, beside, _cut(arrangement), in_order=True)
         if len(infos) == 1:
             for info in free.values():
-                yield from _bijections(infos, [info])
+                yield from find_bijections(infos, [info])
 
     def _free(self, arrangement: Arrangement) -> dict[str, TensorInfo]:
-        used = {key for match in arrangement.matches.values() if match.op != "slice" for key in _sources(match)}
+        used = {key for match in arrangement.matches.values() if match.op != "slice" for key in sources_of(match)}
         return {t.key: t for t in self.open_old if t.key not in used}
 
     def _beside(self, key: str) -> set[str]:
@@ -338,129 +332,3 @@ def _units(calls: Iterable[Call], wanted: Iterable[str]) -> list[tuple[tuple[str
         for number in {unit_of[key] for key in call.keys if key in unit_of}:
             acts[number].append(call)
     return [(tuple(unit), act) for unit, act in zip(units, acts, strict=True)]
-
-
-def _fitting(
-    news: Sequence[TensorInfo],
-    units: Sequence[Sequence[TensorInfo]],
-    cut: AbstractSet[tuple[str, int | None]],
-    *,
-    in_order: bool = False,
-) -> Iterator[list[Match]]:
-    """Yield ways to make new tensors of old ones: of one unit each, of several joined, of a part of one.
-
-    `in_order`: several are joined in the order in which they are given, all of them, and not in any.
-    """
-    for unit in units:
-        yield from _bijections(news, unit)
-    smaller = [unit for unit in units if all(_part_of(new, unit) is not None for new in news)]
-    for count in range(2, min(len(smaller), PARTS) + 1):
-        orders = [smaller] if in_order else permutations(smaller, count)
-        for joined in islice(orders, WAYS):
-            whole = [_joined(new, joined) for new in news]
-            if all(match is not None for match in whole):
-                yield [match for match in whole if match is not None]
-    for unit in units:
-        yield from _cuts(news, unit, cut)
-
-
-def _bijections(news: Sequence[TensorInfo], olds: Sequence[TensorInfo]) -> Iterator[list[Match]]:
-    """Yield ways to give each new tensor an old one of its own, those of equal leaf names first."""
-    choices = [[match for old in olds for match in _alone(new, old)] for new in news]
-    if prod(len(some) for some in choices) > WAYS:
-        return
-    ways = [list(way) for way in product(*choices) if len({match.old for match in way}) == len(way)]
-    leaf = {t.key: t.key.rpartition(".")[2] for t in (*news, *olds)}
-    yield from sorted(ways, key=lambda way: -sum(leaf[match.new] == leaf[str(match.old)] for match in way))
-
-
-def _alone(new: TensorInfo, old: TensorInfo) -> Iterator[Match]:
-    if new.kind != old.kind:
-        return
-    said = ("it meets the same numbers in both codes",)
-    match = Match(new=new.key, old=old.key, confidence="suggest", evidence=said)
-    if new.shape == old.shape:
-        yield match
-    elif [size for size in new.shape if size != 1] == [size for size in old.shape if size != 1]:
-        yield replace(match, op="reshape")
-    if len(new.shape) == len(old.shape) == 2 and new.shape == old.shape[::-1] and new.shape[0] > 1:
-        yield replace(match, op="transpose")
-
-
-def _part_of(new: TensorInfo, unit: Sequence[TensorInfo]) -> tuple[TensorInfo, int] | None:
-    """Return the one tensor of a unit that can be a part of a new one, and along which axis."""
-    fitting = []
-    for old in unit:
-        if old.kind == new.kind and len(old.shape) == len(new.shape):
-            axes = [axis for axis, (o, n) in enumerate(zip(old.shape, new.shape, strict=True)) if o != n]
-            if len(axes) == 1 and axes[0] < 2 and old.shape[axes[0]] < new.shape[axes[0]]:
-                fitting.append((old, axes[0]))
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _joined(new: TensorInfo, units: Sequence[Sequence[TensorInfo]]) -> Match | None:
-    """Return how a new tensor is made of one tensor of each unit, joined along one axis."""
-    parts = [part for unit in units if (part := _part_of(new, unit)) is not None]
-    axis = parts[0][1]
-    if any(part[1] != axis for part in parts) or sum(part[0].shape[axis] for part in parts) != new.shape[axis]:
-        return None
-    said = ("the parts meet the same numbers in both codes and add up to it",)
-    sources = tuple(part[0].key for part in parts)
-    return Match(new=new.key, old=sources, confidence="suggest", op="cat", dim=axis, evidence=said)
-
-
-def _cuts(
-    news: Sequence[TensorInfo], unit: Sequence[TensorInfo], taken: AbstractSet[tuple[str, int | None]]
-) -> Iterator[list[Match]]:
-    """Yield ways to make new tensors of equal parts of one unit's tensors: all of the same part."""
-    wholes = []
-    for new in news:
-        fitting = [
-            t
-            for t in unit
-            if t.kind == new.kind
-            and new.shape
-            and t.shape[1:] == new.shape[1:]
-            and len(t.shape) == len(new.shape)
-            and t.shape[0] > new.shape[0]
-            and t.shape[0] % new.shape[0] == 0
-        ]
-        if len(fitting) != 1:
-            return
-        wholes.append(fitting[0])
-    count = min(whole.shape[0] // new.shape[0] for whole, new in zip(wholes, news, strict=True))
-    said = ("the whole meets the same numbers in the old code",)
-    for part in range(count):
-        starts = [part * new.shape[0] for new in news]
-        if any((whole.key, start) in taken for whole, start in zip(wholes, starts, strict=True)):
-            continue
-        yield [
-            Match(new=new.key, old=whole.key, confidence="suggest", op="slice", dim=0, start=start, evidence=said)
-            for new, whole, start in zip(news, wholes, starts, strict=True)
-        ]
-
-
-def _sources(match: Match) -> tuple[str, ...]:
-    return (match.old,) if isinstance(match.old, str) else tuple(str(part) for part in match.old or ())
-
-
-def made(match: Match, tensors: Mapping[str, Tensor], like: Tensor) -> Tensor:
-    """Return the numbers that a match gives.
-
-    Args:
-        match: of any op that a match may have.
-        tensors: the old ones.
-        like: has the new tensor's shape.
-    """
-    if match.op == "stack(cat0)" and match.old is not None:
-        return torch.stack([torch.cat([tensors[str(key)].detach() for key in row]) for row in match.old])
-    parts = [tensors[key].detach() for key in _sources(match)]
-    if match.op == "stack":
-        return torch.stack(parts, dim=match.dim or 0)
-    if match.op == "cat":
-        return torch.cat(parts, dim=match.dim or 0)
-    if match.op == "transpose":
-        return parts[0].t()
-    if match.op == "slice":
-        return parts[0].narrow(match.dim or 0, match.start or 0, like.shape[match.dim or 0])
-    return parts[0].reshape(like.shape)
