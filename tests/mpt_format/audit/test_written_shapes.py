@@ -80,8 +80,9 @@ def test_tensor_subclass_is_one_finding_at_the_tensor() -> None:
     assert audit.findings[0].name == f"{__name__}.Marked"
 
 
-def test_memory_format_is_one_finding_however_it_is_spelled() -> None:
-    spelled = glob("builtins", "getattr") + glob("torch._utils", "torch") + text("channels_last") + b"\x86R"
+@pytest.mark.parametrize("module", ["torch._utils", "user.train", "__main__"])
+def test_memory_format_is_one_finding_however_it_is_spelled(module: str) -> None:
+    spelled = glob("builtins", "getattr") + glob(module, "torch") + text("channels_last") + b"\x86R"
     audit = audit_bytes(torch_zip(p2(b"}" + text("format") + spelled + b"s")), name="x.pt")
     assert [(finding.path, finding.kind) for finding in audit.findings] == [("root['format']", "torch value")]
     assert audit.verdict == "incompatible"

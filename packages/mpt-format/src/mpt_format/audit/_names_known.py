@@ -139,7 +139,9 @@ _EXCEPTIONS = re.compile(
 )
 _TORCH_VALUES = re.compile(
     r"(?:torch(?:\.\w+)*\.)?torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_\w+|memory_format)$"
+    r"|(?:\w+\.)+torch\.(channels_last(_3d)?|contiguous_format|preserve_format|strided|sparse_(coo|csr|csc|bsr|bsc))$"
 )
+"""These values do not know their module: since Python 3.12 pickle names any module that imported torch as theirs."""
 
 _CODE_CARRIERS = ("cloudpickle.", "dill.", "pyspark.cloudpickle.", "ray.cloudpickle.", "joblib.externals.cloudpickle.")
 _CODE_LOADERS = re.compile(r"\.(loads?|_load|_loads|run_file|load_session|restore|open|_import_module)$")
