@@ -5,8 +5,10 @@
 The archive is made with model-zoo 0.1.0 and followed to the installed model-zoo. Every command runs in a process of
 its own. `resident` is what the kernel calls so, at its highest: it counts pages of the mapped archives, which the
 kernel drops when somebody needs the memory. `own` is the part that cannot be dropped (anonymous memory), at its
-highest, looked at every 10 milliseconds. Needs three times the archive's size on the disk while it runs, and twice
-with `--only diagnose`, which leaves out the commands that read all weights, and the witness.
+highest, looked at every 10 milliseconds. `--joined` takes a policy three quarters of which are joined on the way
+(query, key and value) instead of one whose tensors only take other names. Needs twice the archive's size on the disk
+while it runs, three times with `--joined`; `--only diagnose` leaves out the commands that read all weights, and the
+witness.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from app_loader import Store, save_policy
 from app_loader.code import StoredCode
-from policy_interface import DiscreteActions, Feature, GameRules
+from policy_interface import DiscreteActions, Feature, GameRules, TokenLayout
 
 WHEEL = Path(__file__).parents[1] / "wheelhouse" / "model_zoo-0.1.0-py3-none-any.whl"
 _BLOCK = 1 << 22
@@ -35,17 +38,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--folder", type=Path, help="where to work; the system's temporary folder when left out")
-    parser.add_argument("--only", choices=["diagnose"], help="leave out what reads all weights")
+    parser.add_argument("--only", choices=["diagnose", "migrate"], help="leave out the other commands")
+    parser.add_argument("--joined", action="store_true", help="most tensors are computed, not only renamed")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="migration-", dir=options.folder))
     try:
         store = work / "store"
         path = work / "run.mpt"
-        width = round((options.gigabytes * 1e9 / 16) ** 0.5)
+        width = round((options.gigabytes * 1e9 / 16) ** 0.5) // 4 * 4
+        kind = "token_recurrent" if options.joined else "mlp_actor_critic"
         measured = [
             measure(
                 "(making it)",
-                [sys.executable, __file__, "--make", str(width), str(path), str(store), options.only or "all"],
+                [sys.executable, __file__, "--make", str(width), str(path), str(store), kind, options.only or "all"],
             )
         ]
         size = path.stat().st_size
@@ -57,7 +62,8 @@ def main() -> None:
             ("mpt migrate draft", ["migrate", "draft", str(path), "-o", str(work / "revision.py"), *common]),
             ("mpt migrate", ["migrate", "run", str(path), "-o", str(new), "--prove", *common]),
         ]
-        for said, arguments in commands[: 1 if options.only else None]:
+        wanted = {"diagnose": commands[:1], "migrate": commands[-1:]}.get(options.only, commands)
+        for said, arguments in wanted:
             measured.append(measure(said, [sys.executable, "-m", "mpt_format", *arguments]))
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -115,15 +121,19 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
 
 
-def make(width: int, path: Path, store: Path, *, witness: bool) -> None:
+def make(width: int, path: Path, store: Path, kind_name: str, *, witness: bool) -> None:
     """Save a policy whose weights lie in files, so that making it needs no memory either."""
     code = StoredCode(Store(store).add([WHEEL]))
+    is_tokens = kind_name == "token_recurrent"
     rules = GameRules(
-        features=tuple(Feature(name=f"x{i}", id=i, dtype="float32") for i in range(8)),
+        features=tuple(Feature(name=f"x{i}", id=i, dtype="uint8" if is_tokens else "float32") for i in range(8)),
         actions=DiscreteActions.of("a", "b"),
+        **({"layout": TokenLayout(tokens=2, height=5, width=5)} if is_tokens else {}),
     )
-    kind = code.architecture_class("mlp_actor_critic")
-    config = {"hidden_sizes": [width, width, width]}
+    kind = code.architecture_class(kind_name)
+    config: dict[str, Any] = {"hidden_sizes": [width, width, width]}
+    if is_tokens:
+        config = {"encoder": {"token_size": width, "queries": 1}, "core": {"hidden_size": 16}}
     with torch.device("meta"):
         policy = kind.from_document(
             {"kind": kind.kind, "schema_version": kind.schema_version, "config": config}
@@ -144,6 +154,6 @@ def make(width: int, path: Path, store: Path, *, witness: bool) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--make"]:
-        make(int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), witness=sys.argv[5] == "all")
+        make(int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5], witness=sys.argv[6] != "diagnose")
     else:
         main()

@@ -22,7 +22,8 @@ import torch
 from app_loader.matching import Match, match_tensors
 from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.shaken import shake
-from app_loader.migration.draft.trial import LIMIT, open_sides
+from app_loader.migration.draft.trial import open_sides
+from app_loader.migration.draft.tries import LIMIT, Tries
 from app_loader.migration.draft.ways import made
 from app_loader.revisions.signatures import module_signature
 from app_loader.witness import Witness, draw_observations, record_witness, replay_witness
@@ -136,7 +137,7 @@ def score_pair(seed: int) -> dict[str, Score]:
         open_old=open_old,
         buffers=frozenset(t.key for t in olds if t.kind == "buffer"),
         recorded=recorded,
-        tries=LIMIT,
+        tries=Tries(),
     )
     tried = time.perf_counter() - began
     judge = Judge(old, new, truth)

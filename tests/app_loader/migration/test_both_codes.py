@@ -11,6 +11,7 @@ from app_loader.matching import Match, match_tensors
 from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.shaken import shake
 from app_loader.migration.draft.trial import Settled, open_sides
+from app_loader.migration.draft.tries import Tries
 from app_loader.migration.draft.ways import made
 from app_loader.revisions.signatures import module_signature
 from app_loader.witness import record_witness
@@ -39,7 +40,7 @@ def settled(old: Drifting, new: Drifting, *, tries: int = 2000) -> tuple[dict[st
         open_old=open_old,
         buffers=frozenset(info.key for info in olds if info.kind == "buffer"),
         recorded=record_witness(old),
-        tries=tries,
+        tries=Tries(tries),
     )
     return sure, found
 
@@ -184,7 +185,7 @@ def test_signatures_are_not_needed_at_all_where_both_codes_run() -> None:
         open_old=olds,
         buffers=frozenset[str](),
         recorded=None,
-        tries=2000,
+        tries=Tries(2000),
     )
     assert found is not None
     assert acting({k: (m.op, m.old) for k, m in found.matches.items()}) == acting(truth)

@@ -133,7 +133,7 @@ def test_what_two_arrangements_meet_alike_stays_open_and_the_rest_is_settled(
     path = zoo.save("0.1.0")
     # Beginning as zeros, a layer that adds nothing may stand at any place of a residual list.
     monkeypatch.setattr("app_loader.migration.draft.trial.MADE_BYTES", 0)
-    monkeypatch.setattr("app_loader.migration.draft.draft.MADE_BYTES", 0)
+    monkeypatch.setattr("app_loader.migration.draft.attempts.MADE_BYTES", 0)
     open_keys = {op.key for op in executed(draft_revision(path, code="0.3.1", store=zoo.store).text).open_questions}
     assert open_keys
     assert all(key.startswith("layers.") for key in open_keys)

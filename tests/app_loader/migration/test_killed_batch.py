@@ -22,18 +22,17 @@ def test_a_batch_killed_while_it_writes_leaves_nothing_half_and_is_resumed(zoo: 
         "from app_loader.migration import write\n"
         "from mpt_format.cli import mpt\n"
         "load = write._load\n"
-        "def killed(path, *rest):\n"
-        "    if 'run1.mpt' in str(path):\n"
+        "def killed(archive, *rest):\n"
+        "    if 'run1.mpt' in str(archive.path):\n"
         "        os.kill(os.getpid(), 9)\n"
-        "    return load(path, *rest)\n"
+        "    return load(archive, *rest)\n"
         "write._load = killed\n"
         "mpt()\n"
     )
     arguments = ["migrate", str(runs), "--into", str(into), "--to", "0.3.0", "--store", str(zoo.store.path)]
     killed = subprocess.run([sys.executable, "-c", stops, *arguments], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [path.name for path in into.glob("*.mpt")] == ["run0.mpt"]
-    assert len(list(into.glob(".migrating-run1.mpt-*/draft.mpt"))) == 1
+    assert [path.name for path in into.iterdir()] == ["run0.mpt"]  # not even what was computed for run1.mpt
 
     resumed = _run([*arguments, "--json"])
     assert resumed.returncode == 0, resumed.stderr

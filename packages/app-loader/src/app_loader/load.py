@@ -187,13 +187,13 @@ def _see_through_wrapper(
     if resolution.requested == "trained" or policy.module is None:
         return migrated, ""
     wanted = tensor_keys(policy.module)
-    have = migrated.tensors.keys() if migrated is not None else archive.tensors.keys() | archive.aliases.keys()
-    rename = find_wrapper(have, wanted)
-    if rename is None:
-        return migrated, ""
     if migrated is None:
+        if find_wrapper(archive.tensors.keys() | archive.aliases.keys(), wanted) is None:
+            return None, ""
         migrated = follow(archive, Route(revisions=(), backwards=False, head=None))
-    return migrated.fitted(wanted), f"every key {rename.old!r} is {rename.new!r} in this code"
+    migrated = migrated.fitted(wanted)
+    said = [f"every key {rename.old!r} is {rename.new!r} in this code" for rename in migrated.wrappers]
+    return migrated, "; ".join(said)
 
 
 def follow_revisions(archive: Archive, resolution: Resolution, code: Code) -> Migrated | None:

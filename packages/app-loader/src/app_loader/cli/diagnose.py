@@ -7,9 +7,12 @@ from pathlib import Path
 
 import click
 
+from app_loader.cli._completing import CompletingCommand
+
 
 @click.command(
     "diagnose",
+    cls=CompletingCommand,
     epilog="Examples:\n\n  mpt diagnose run.mpt\n\n  mpt diagnose run.mpt --code 0.2.0 --json\n\n"
     "  mpt diagnose run.mpt --report why.html",
 )

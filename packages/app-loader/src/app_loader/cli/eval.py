@@ -6,9 +6,12 @@ import json
 
 import click
 
+from app_loader.cli._completing import CompletingCommand
+
 
 @click.command(
     "eval",
+    cls=CompletingCommand,
     epilog="Examples:\n\n  mpt eval run.mpt --env CartPole-v1 --episodes 20 --seed 0\n\n"
     "  mpt eval run.mpt --env CartPole-v1 --code current --json",
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app_loader.cli._completing import CompletingCommand
+
 if TYPE_CHECKING:
     from app_loader.loaded import LoadedPolicy
     from app_loader.resolve import Resolution
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "load",
+    cls=CompletingCommand,
     epilog="Examples:\n\n  mpt load run.mpt\n\n  mpt load run.mpt --code current --verify witness\n\n"
     "  mpt load run.mpt --code 0.2.0 --json",
 )

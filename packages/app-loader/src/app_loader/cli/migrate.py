@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app_loader.cli._completing import CompletingCommand
+
 if TYPE_CHECKING:
     from policy_interface.migrations import Revision
 
@@ -43,7 +45,7 @@ def migrate() -> None:
     """Migrate archives to other code, prove it, and draft revisions."""
 
 
-@migrate.command("run")
+@migrate.command("run", cls=CompletingCommand)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The new archive, for one archive.")
@@ -105,7 +107,7 @@ def run(
         ctx.exit(1)
 
 
-@migrate.command("draft")
+@migrate.command("draft", cls=CompletingCommand)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
 @click.option(
@@ -126,7 +128,7 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
         click.echo(f"{output}: {drafted.summary}")
 
 
-@migrate.command("check")
+@migrate.command("check", cls=CompletingCommand)
 @click.option("--distribution", default="model-zoo", show_default=True, help="The distribution with the revisions.")
 @click.option("--code", default="current", show_default=True, help="current (the installed one), or a stored version.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")

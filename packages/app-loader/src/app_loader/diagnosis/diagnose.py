@@ -1,44 +1,41 @@
 """Hold an archive against code, every stage, and say whether it would load.
 
-Building happens on ``meta`` and nothing of the weights is read before the behaviour is asked for, so an archive of
-any size is diagnosed
-in seconds. Nothing from the archive runs; the code that runs is the one that `load_policy` would take, under the same
-rules.
+Building happens on ``meta`` and nothing of the weights is read before the behaviour is asked for, so an archive of any
+size is diagnosed in seconds. Nothing from the archive runs; the code that runs is the one that `load_policy` would
+take, under the same rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mpt_format import Archive, ManifestError, MptError, open_archive
-from policy_interface import GameRules, InvalidConfigError, Policy, PolicyArchitecture
-from policy_interface.errors import PolicyInterfaceError
+from policy_interface import GameRules, InvalidConfigError
 
-from app_loader.build import build_on_meta
 from app_loader.code import Code
-from app_loader.diagnosis.carried import Sources, carried_match, judge_carried
-from app_loader.diagnosis.config_stage import assumed_document, judge_config
-from app_loader.diagnosis.explain import Sizes
-from app_loader.diagnosis.finding import STAGES, Finding
-from app_loader.diagnosis.keys_stage import DRAFT, judge_dimensions, judge_keys, judge_modules, judge_wrapper
+from app_loader.commands import complete
+from app_loader.diagnosis.carried import carried_match, judge_carried
+from app_loader.diagnosis.config_stage import judge_config
+from app_loader.diagnosis.finding import DRAFT, STAGES, Finding
+from app_loader.diagnosis.format_stage import judge_format
+from app_loader.diagnosis.kind_stage import find_kind
 from app_loader.diagnosis.libraries_stage import judge_libraries, judge_ranges
 from app_loader.diagnosis.report import Diagnosis
+from app_loader.diagnosis.revisions_stage import Way, find_way
 from app_loader.diagnosis.rules_stage import judge_rules
-from app_loader.errors import BuildError, LoaderError, MigrationError, UnknownKindError, WitnessError
+from app_loader.diagnosis.tensors_stage import Before, TensorsSeen, judge_tensors
+from app_loader.diagnosis.verdict import MAX_BEHAVIOUR_BYTES as MAX_BEHAVIOUR_BYTES  # released under this name: kept
+from app_loader.diagnosis.verdict import Verdict, judge_behaviour, judge_loading
+from app_loader.errors import LoaderError
 from app_loader.judge import find_outside
-from app_loader.matching import Match, TensorInfo, match_tensors
-from app_loader.revisions import follow
-from app_loader.revisions.history import read_known_history
-from app_loader.revisions.route import find_route
-from app_loader.revisions.signatures import module_signature, read_archive_signature
-from app_loader.revisions.wrapper import find_wrapper
+from app_loader.revisions.signatures import migrated_signature, read_archive_signature
 from app_loader.store import Store
 
-MAX_BEHAVIOUR_BYTES = 2 << 30
-"""Replaying a witness reads every weight; above this it is left out unless asked for."""
+_TENSOR_STAGES = ("keys", "dimensions", "modules")
+_LOAD_TRAINED = "mpt load ARCHIVE --code trained"
 
 
 def diagnose(
@@ -73,6 +70,7 @@ def diagnose(
 
 
 def _unreadable(path: str, code: str, error: MptError) -> Diagnosis:
+    found = (replace(f, next_command=complete(f.next_command, archive=path)) for f in judge_format(path, error))
     return Diagnosis(
         archive=path,
         written_by="unknown",
@@ -80,24 +78,12 @@ def _unreadable(path: str, code: str, error: MptError) -> Diagnosis:
         would_load=False,
         refusal=str(error),
         revisions=(),
-        findings=tuple(_format_findings(path, error)),
+        findings=tuple(found),
         skipped=tuple((stage, "the archive cannot be read") for stage in STAGES if stage != "format"),
         old=(),
         new=(),
         matches=(),
     )
-
-
-def _format_findings(path: str, error: MptError) -> Iterator[Finding]:
-    """Give every problem of an archive that was refused, each where it lies."""
-    for problem in getattr(error, "problems", ()) or (str(error),):
-        yield Finding(
-            stage="format",
-            severity="error",
-            subject=str(getattr(problem, "where", path)),
-            message=str(getattr(problem, "message", problem)),
-            next_command=f"mpt verify {path}",
-        )
 
 
 class _Work:
@@ -113,250 +99,149 @@ class _Work:
         self.behaviour = behaviour
         self.findings: list[Finding] = []
         self.skipped: list[tuple[str, str]] = []
-        self.new: list[TensorInfo] = []
-        self.matches: list[Match] = []
-        self.sources: Sources = {}
         self.old, self.tied = read_archive_signature(archive)
+        self.seen = TensorsSeen()
+        self.way = Way()
 
     def run(self) -> Diagnosis:
         """Look at every stage and give the verdict."""
-        from app_loader.load import check_resolution, resolve_archive
-
-        archive = self.archive
+        archive, recorded = self.archive, self.archive.manifest.environment
         self._format()
         old_rules = self._old_rules()
-        if self.rules is not None and old_rules is not None:
-            self.findings += judge_rules(old_rules, self.rules)
-        elif self.rules is None:
-            self.skipped.append(("rules", "no rules of today were given (--rules)"))
-        named, chosen = self.requested, None
-        try:
-            chosen = check_resolution(archive, resolve_archive(archive, self.requested, self.store))
-            named = f"{chosen.distribution} {chosen.version}"
-        except (LoaderError, ManifestError) as error:
-            self._refuse_code(error)
-        if chosen is not None:
-            self._code_stages(chosen, old_rules)
-        recorded = archive.manifest.environment
+        self._rules(old_rules)
+        code, named = self._code()
+        verdict = Verdict(would_load=False, fits=False, refusal="no code to load it with")
+        if code is not None:
+            verdict = judge_loading(archive, self.requested, self.store, self.rules, self.behaviour)
+            self._code_stages(code, verdict, old_rules)
+            self._behaviour(verdict)
         self.findings += judge_libraries(recorded)
-        self.findings += judge_ranges([] if chosen is None else find_outside(chosen, recorded), named)
-        would_load, refusal, revisions = self._verdict(chosen)
-        if would_load and revisions:
-            self.findings = [_followed(finding) for finding in self.findings if finding.stage != "keys"]
-            self.findings += judge_carried(self.old, self.new, self.sources)
-            self.matches = [carried_match(match, self.sources) for match in self.matches]
+        self.findings += judge_ranges([] if code is None else find_outside(code, recorded), named)
         record = archive.manifest.code
         return Diagnosis(
             archive=str(archive.path),
             written_by=f"{record.distribution} {record.version}" if record else "unknown code",
             code=named,
-            would_load=would_load,
-            refusal=refusal,
-            revisions=revisions,
+            would_load=verdict.would_load,
+            refusal=verdict.refusal,
+            revisions=verdict.revisions,
             findings=tuple(self._aimed(finding) for finding in self.findings),
             skipped=tuple(self.skipped),
             old=tuple(self.old),
-            new=tuple(self.new),
-            matches=tuple(self.matches),
+            new=self.seen.new,
+            matches=self.seen.matches,
         )
-
-    def _aimed(self, finding: Finding) -> Finding:
-        """Return the finding with a next command that is about the code that was asked for."""
-        if self.requested == "trained":
-            return finding
-        return replace(finding, next_command=finding.next_command.replace("--to current", f"--to {self.requested}"))
 
     def _format(self) -> None:
         try:
             self.archive.verify("quick")
         except MptError as error:
-            self.findings += _format_findings(str(self.archive.path), error)
+            self.findings += judge_format(str(self.archive.path), error)
 
     def _old_rules(self) -> GameRules | None:
         try:
             return None if self.archive.game_rules is None else GameRules.from_document(self.archive.game_rules)
         except (InvalidConfigError, MptError) as error:
-            self.findings.append(
-                Finding(stage="rules", severity="error", subject="game_rules.json", message=f"cannot be read: {error}")
-            )
+            said = f"cannot be read: {error}"
+            self.findings.append(Finding(stage="rules", severity="error", subject="game_rules.json", message=said))
             return None
 
-    def _refuse_code(self, error: Exception) -> None:
-        self.findings.append(
-            Finding(
-                stage="config",
-                severity="error",
-                subject="code",
-                message=str(error).splitlines()[0],
-                evidence=tuple(line.strip() for line in str(error).splitlines()[1:]),
-                next_command=getattr(error, "next_command", ""),
+    def _rules(self, old_rules: GameRules | None) -> None:
+        if self.rules is None:
+            self.skipped.append(("rules", "no rules of today were given (--rules)"))
+        elif old_rules is not None:
+            self.findings += judge_rules(old_rules, self.rules)
+
+    def _code(self) -> tuple[Code | None, str]:
+        """Return the code to compare with, and what to call it."""
+        from app_loader.load import check_resolution, resolve_archive
+
+        try:
+            code = check_resolution(self.archive, resolve_archive(self.archive, self.requested, self.store))
+        except (LoaderError, ManifestError) as error:
+            self.findings.append(
+                Finding(
+                    stage="config",
+                    severity="error",
+                    subject="code",
+                    message=str(error).splitlines()[0],
+                    evidence=tuple(line.strip() for line in str(error).splitlines()[1:]),
+                    next_command=getattr(error, "next_command", ""),
+                )
             )
+            self._skip("there is no code to compare with", "revisions", *_TENSOR_STAGES, "behaviour")
+            return None, self.requested
+        return code, f"{code.distribution} {code.version}"
+
+    def _code_stages(self, code: Code, verdict: Verdict, old_rules: GameRules | None) -> None:
+        archive, named = self.archive, f"{code.distribution} {code.version}"
+        self.way = (
+            find_way(archive, code) if self.requested != "trained" else Way(skipped="the trained code needs none")
         )
-        for stage in ("config", "keys", "dimensions", "modules", "behaviour"):
-            self.skipped.append((stage, "there is no code to compare with"))
-
-    def _code_stages(self, code: Code, old_rules: GameRules | None) -> None:
-        document = self.archive.architecture
-        cls = self._find_class(code, str(document.get("kind")))
-        if cls is None:
-            for stage in ("config", "keys", "dimensions", "modules", "behaviour"):
-                self.skipped.append((stage, f"{code.distribution} {code.version} has no such kind"))
-            return
-        record = self.archive.manifest.architecture
-        self.findings += judge_config(document, cls, record.config_sources if record else {})
-        self._revisions(code)
-        self._tensors(code, cls, old_rules)
-
-    def _find_class(self, code: Code, kind: str) -> type[PolicyArchitecture] | None:
-        try:
-            return code.architecture_class(kind)
-        except UnknownKindError as error:
-            self.findings.append(
-                Finding(
-                    stage="config",
-                    severity="error",
-                    subject="kind",
-                    message=f"{code.distribution} {code.version} has no architecture of kind {kind!r}",
-                    old=kind,
-                    candidates=error.declared,
-                    next_command="mpt load ARCHIVE --code trained",
-                )
-            )
-        except Exception as error:  # whatever importing raises is a fact about that code
-            self.findings.append(
-                Finding(
-                    stage="config",
-                    severity="error",
-                    subject="import",
-                    message=f"the code cannot be imported: {type(error).__name__}: {error}",
-                )
-            )
-        return None
-
-    def _revisions(self, code: Code) -> None:
-        try:
-            graph = read_known_history(code)
-            if not graph.revisions:
-                self.skipped.append(("revisions", f"{code.distribution} {code.version} declares no revisions"))
-                return
-            route = find_route(self.archive.manifest, self.archive.architecture, code, subject=str(self.archive.path))
-        except MigrationError as error:
-            for problem in error.problems:
-                self.findings.append(
-                    Finding(
-                        stage="revisions",
-                        severity="error",
-                        subject="revisions",
-                        message=problem,
-                        next_command=error.next_command,
-                    )
-                )
-            return
-        for revision in route.revisions:
-            self.findings.append(
-                Finding(
-                    stage="revisions",
-                    severity="note",
-                    subject=revision.id,
-                    message=("undone on the way: " if route.backwards else "followed on the way: ") + revision.summary,
-                    new=revision.since,
-                )
-            )
-
-    def _tensors(self, code: Code, cls: type[PolicyArchitecture], old_rules: GameRules | None) -> None:
-        document = self.archive.architecture
-        try:
-            architecture = cls.from_document(assumed_document(document, cls))
-            rules = self.rules or old_rules
-            if rules is None:
-                raise BuildError(code.version, stage="rules", cause="there are no game rules to build for")
-            policy = self._build(architecture, rules, old_rules, code)
-        except (PolicyInterfaceError, LoaderError) as error:
-            reason = f"the code does not build from the archive's config: {str(error).splitlines()[0]}"
-            for stage in ("keys", "dimensions", "modules"):
-                self.skipped.append((stage, reason))
-            return
-        module = policy.module
-        if module is None:
-            self.skipped.append(("keys", "the policy has no module in this process"))
-            return
-        self.new, tied_new = module_signature(module)
-        self.matches = match_tensors(self.old, self.new, tied_old=self.tied, tied_new=tied_new)
-        sizes = Sizes.of(document.get("config", {}), architecture.to_document()["config"], old_rules, policy.rules)
-        wrapper = find_wrapper({t.key for t in self.old}, {t.key for t in self.new})
-        if wrapper is None or self.requested == "trained":
-            self.findings += judge_keys(self.old, self.new, self.matches, self.tied)
+        carried = verdict.fits and bool(verdict.revisions)
+        before = self._before(old_rules, followed=not verdict.fits)
+        wanted = str((self.way.migrated.architecture if self.way.migrated else before.document).get("kind"))
+        kind = find_kind(code, wanted)
+        found = list(kind.findings)
+        if kind.cls is not None:
+            record = archive.manifest.architecture
+            found += judge_config(before.document, kind.cls, record.config_sources if record else {})
+            self.seen = judge_tensors(before, kind.cls, self.rules, named)
         else:
-            self.findings += judge_wrapper(wrapper, len(self.old))
-        self.findings += judge_dimensions(self.old, self.new, sizes)
-        self.findings += judge_modules(self._old_modules(), dict(_modules(module)))
+            self.seen = TensorsSeen(skipped=f"{named} has no kind {wanted!r}")
+        tensors = list(self.seen.findings)
+        if carried:
+            found = [_followed(finding) for finding in found]
+            tensors = [_followed(finding) for finding in tensors if finding.stage != "keys"]
+            tensors = [*judge_carried(self.old, self.seen.new, verdict.sources), *tensors]
+            matches = tuple(carried_match(match, verdict.sources) for match in self.seen.matches)
+            self.seen = replace(self.seen, matches=matches)
+        if self.way.skipped:
+            self._skip(self.way.skipped, "revisions")
+        if self.seen.skipped:
+            self._skip(self.seen.skipped, *_TENSOR_STAGES)
+        self.findings += [*found, *self.way.findings, *tensors]
 
-    def _build(
-        self, architecture: PolicyArchitecture, rules: GameRules, fallback: GameRules | None, code: Code
-    ) -> Policy:
-        subject = f"{architecture.kind} of {code.distribution} {code.version}"
-        try:
-            return build_on_meta(architecture, rules, subject=subject)
-        except BuildError:
-            if fallback is None or fallback == rules:
-                raise
-            return build_on_meta(architecture, fallback, subject=subject)
+    def _before(self, rules: GameRules | None, *, followed: bool) -> Before:
+        """Return the archive's side; at the end of the reviewed way where something beyond that is in the way."""
+        archive, migrated = self.archive, self.way.migrated
+        document: Mapping[str, Any] = archive.architecture
+        if followed and migrated is not None:
+            document = migrated.architecture
+            self.old, self.tied = migrated_signature(migrated, archive)
+        return Before(
+            document=document,
+            tensors=self.old,
+            tied=self.tied,
+            modules={path: (record.type, record.version) for path, record in archive.manifest.modules.items()},
+            rules=rules,
+            as_trained=self.requested == "trained",
+        )
 
-    def _old_modules(self) -> dict[str, tuple[str, int | None]]:
-        return {path: (record.type, record.version) for path, record in self.archive.manifest.modules.items()}
-
-    def _verdict(self, code: Code | None) -> tuple[bool, str, tuple[str, ...]]:
-        from app_loader.load import check_witness, load_with, resolve_archive
-
-        if code is None:
-            return False, "no code to load it with", ()
-        weights = self._weight_bytes()
-        replay = self.behaviour if self.behaviour is not None else weights <= MAX_BEHAVIOUR_BYTES
-        try:
-            loaded = load_with(self.archive, resolve_archive(self.archive, self.requested, self.store))
-        except (LoaderError, PolicyInterfaceError) as error:
-            self.skipped.append(("behaviour", "it does not load"))
-            return False, str(error), ()
-        revisions = loaded.origin.revisions
-        if loaded.route is not None:
-            self.sources = follow(self.archive, loaded.route).sources
-        if not replay:
-            self.skipped.append(("behaviour", f"{weights} bytes of weights would be read; ask with --behaviour"))
-        elif self.archive.manifest.witness is None:
-            self.skipped.append(("behaviour", "the archive has no witness"))
-        else:
-            try:
-                check_witness(loaded, self.archive)
-            except WitnessError as error:
-                self._behaviour(error)
-                return False, "it does not do what its witness recorded", revisions
-        if self.rules is not None:
-            try:
-                loaded.adapt(self.rules)
-            except PolicyInterfaceError as error:
-                return False, str(error), revisions
-        return True, "", revisions
-
-    def _weight_bytes(self) -> int:
-        return sum(member.size_bytes for name, member in self.archive.members.items() if name == "weights.safetensors")
-
-    def _behaviour(self, error: WitnessError) -> None:
-        silent = not any(f.severity == "error" for f in self.findings if f.stage in ("config", "keys", "dimensions"))
-        evidence = ("no key, shape or config field shows this change: only the witness does",) if silent else ()
-        for d in error.report.differences if error.report else ():
-            if d.within:
-                continue
-            told = d.note or f"{d.differing} of {d.elements} outside the tolerance, the largest by {d.largest:.3g}"
-            self.findings.append(
-                Finding(
-                    stage="behaviour",
-                    severity="error",
-                    subject=d.name,
-                    message=f"the output {d.name!r} is not what was recorded: {told}",
-                    evidence=evidence,
-                    next_command="mpt load ARCHIVE --code trained" if silent else DRAFT,
-                )
+    def _behaviour(self, verdict: Verdict) -> None:
+        if verdict.not_replayed:
+            self._skip(verdict.not_replayed, "behaviour")
+        if verdict.unmet is not None:
+            wrong = (f for f in self.findings if f.severity == "error")
+            silent = not any(f.stage in ("config", "keys", "dimensions") for f in wrong)
+            self.findings += judge_behaviour(
+                verdict.unmet, silent=silent, next_command=_LOAD_TRAINED if silent else DRAFT
             )
+
+    def _skip(self, reason: str, *stages: str) -> None:
+        self.skipped += [(stage, reason) for stage in stages]
+
+    def _aimed(self, finding: Finding) -> Finding:
+        """Return the finding with a next command that can be pasted: about this archive, this code and this store.
+
+        Where the history itself is broken, nothing can be drafted before that is mended.
+        """
+        command = finding.next_command
+        if command == DRAFT:
+            command = self.way.next_command or command
+        if self.requested != "trained":
+            command = command.replace("--to current", f"--to {self.requested}")
+        return replace(finding, next_command=complete(command, archive=str(self.archive.path), store=self.store))
 
 
 def _followed(finding: Finding) -> Finding:
@@ -364,11 +249,3 @@ def _followed(finding: Finding) -> Finding:
     if finding.severity == "note" or finding.stage not in ("config", "dimensions", "modules"):
         return finding
     return replace(finding, severity="note", next_command="")
-
-
-def _modules(module: Any) -> Iterator[tuple[str, tuple[str, int | None]]]:
-    from app_loader.save import type_name
-
-    versions = getattr(module.state_dict(), "_metadata", {})
-    for path, child in module.named_modules(remove_duplicate=False):
-        yield path, (type_name(type(child)), versions.get(path, {}).get("version"))

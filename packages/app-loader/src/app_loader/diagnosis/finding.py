@@ -22,6 +22,10 @@ STAGES = (
 """The stages in their order; every one is looked at, whatever the ones before it found."""
 
 
+DRAFT = "mpt migrate draft ARCHIVE --to current -o revision.py"
+"""The command that writes down what has to be done; `diagnose` puts the archive and the code into it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One difference.
@@ -36,6 +40,9 @@ class Finding:
         evidence: what shows it or explains it, one sentence each.
         candidates: what could be meant, nearest first.
         next_command: what to run; empty when nothing is to be done.
+        change: what happened to a field of the config, in one word; empty elsewhere. `schema` or `kind`: another
+            one; `renamed`, `unknown`, `new` (with a default), `required` (without), `refused` (the value),
+            `default` (another one).
     """
 
     stage: str
@@ -47,6 +54,7 @@ class Finding:
     evidence: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     next_command: str = ""
+    change: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return the finding as plain data."""

@@ -8,10 +8,9 @@ from typing import Any
 from policy_interface.migrations import Rename
 
 from app_loader.diagnosis.explain import Sizes
+from app_loader.diagnosis.finding import DRAFT as DRAFT  # released under this name: kept
 from app_loader.diagnosis.finding import Finding
 from app_loader.matching import Match, TensorInfo
-
-DRAFT = "mpt migrate draft ARCHIVE --to current -o revision.py"
 
 
 def judge_keys(

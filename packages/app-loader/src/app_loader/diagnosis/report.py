@@ -49,6 +49,11 @@ class Diagnosis:
         """Return the findings of one stage."""
         return tuple(finding for finding in self.findings if finding.stage == stage)
 
+    def next_commands(self) -> tuple[str, ...]:
+        """Return what to run, each once: what mends the file or the history before what builds on it."""
+        commands = dict.fromkeys(f.next_command for f in self.findings if f.next_command and f.severity != "note")
+        return tuple(sorted(commands, key=_rank))
+
     def verdict(self) -> str:
         """Return the verdict in a sentence."""
         if not self.would_load:
@@ -70,6 +75,7 @@ class Diagnosis:
             "stages": list(STAGES),
             "skipped": [{"stage": stage, "reason": reason} for stage, reason in self.skipped],
             "findings": [finding.to_document() for finding in self.findings],
+            "next": list(self.next_commands()),
             "matches": [
                 {
                     "new": match.new,
@@ -82,3 +88,8 @@ class Diagnosis:
                 for match in self.matches
             ],
         }
+
+
+def _rank(command: str) -> int:
+    order = ("mpt verify", "mpt zoo", "mpt migrate check", "mpt migrate draft")
+    return next((i for i, beginning in enumerate(order) if command.startswith(beginning)), len(order))

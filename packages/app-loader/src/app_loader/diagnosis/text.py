@@ -25,9 +25,8 @@ def to_text(diagnosis: Diagnosis) -> str:
             lines += ["    " + line for line in _lines(finding)]
         if len(found) > MAX_SHOWN:
             lines.append(f"    ... and {len(found) - MAX_SHOWN} more (--json or --report has all)")
-    commands = list(dict.fromkeys(f.next_command for f in diagnosis.findings if f.next_command))
-    if not diagnosis.would_load and commands:
-        lines += ["", "next:"] + ["  " + command.replace("ARCHIVE", diagnosis.archive) for command in commands[:4]]
+    if not diagnosis.would_load and diagnosis.next_commands():
+        lines += ["", "next:", *(f"  {command}" for command in diagnosis.next_commands()[:4])]
     return "\n".join(lines)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 from mpt_format import Archive
-from policy_interface.migrations import Add, InvalidMigrationError
+from policy_interface.migrations import Add, InvalidMigrationError, Rename
 from torch import nn
 
 from app_loader.errors import MigrationError
+from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.migrated import Migrated, follow
 from app_loader.revisions.route import Route
 from app_loader.revisions.tensors import TensorState, apply_tensor_ops
@@ -54,31 +55,38 @@ def _fit_problems(migrated: Migrated, module: nn.Module) -> Iterator[str]:
             yield f"{key}: left over, the code does not have it"
 
 
-def check_round_trip(archive: Archive, route: Route, *, subject: str) -> str:
+def check_round_trip(archive: Archive, route: Route, *, subject: str, migrated: Migrated | None = None) -> str:
     """Undo what was done and compare every tensor with the archive's, byte for byte.
+
+    Args:
+        archive: the old one.
+        route: what was followed.
+        subject: the archive, for errors.
+        migrated: the state at the end of the route, where it is at hand: undoing begins with these very numbers.
 
     Returns:
         ``bytes equal``, or why the route cannot be undone.
 
     Raises:
-        MigrationError: undoing gives other bytes.
+        MigrationError: undoing gives other bytes, or would lose what was learned since.
     """
-    migrated = follow(archive, route)
+    migrated = migrated or follow(archive, route)
     state = TensorState.of(migrated.tensors)
     document: Mapping[str, Any] = migrated.architecture
     try:
+        apply_tensor_ops(state, _inverted(migrated.rewrap), {}, subject=subject)
         for revision in reversed(route.revisions):
             ops = revision.tensors if route.backwards else revision.inverted_tensors()
             apply_tensor_ops(state, ops, document["config"], subject=subject)
             for change in revision.config if route.backwards else revision.inverted_config():
                 document = change.apply(document)
+        apply_tensor_ops(state, _inverted(migrated.unwrap), {}, subject=subject)
     except InvalidMigrationError as error:
         return f"not reversible: {error.problems[0]}"
-    original = archive.read_tensors()
-    problems = [f"{key}: undoing does not give it back" for key in original if key not in state.tensors]
+    problems = [f"{key}: undoing does not give it back" for key in migrated.original if key not in state.tensors]
     for key, lazy in state.tensors.items():
-        before = original.get(key)
-        if before is None or not _same_bytes(before, lazy.make()):
+        before = migrated.original.get(key)
+        if before is None or not _same_bytes(before, lazy, key):
             problems.append(f"{key}: undoing gives other numbers")
     if dict(document) != dict(archive.architecture):
         problems.append("undoing gives another architecture document")
@@ -87,10 +95,14 @@ def check_round_trip(archive: Archive, route: Route, *, subject: str) -> str:
     return "bytes equal"
 
 
-def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
+def _inverted(rename: Rename | None) -> list[Rename]:
+    return [] if rename is None else [rename.inverted()]
+
+
+def _same_bytes(one: LazyTensor, other: LazyTensor, key: str) -> bool:
+    if one is other:
+        return True  # only its name went to and fro: there is nothing to read
+    if one.shape != other.shape or one.meta.dtype != other.meta.dtype:
         return False
-    if one.data_ptr() == other.data_ptr() and one.stride() == other.stride():
-        return True  # the archive's own memory came back: nothing to read
-    raw = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other))
-    return bool(torch.equal(*raw)) if one.numel() else True
+    raw = (each.compute(key).contiguous().flatten().view(torch.uint8) for each in (one, other))
+    return bool(torch.equal(*raw)) if one.size_bytes else True

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mpt_format import Archive
-from policy_interface.migrations import InvalidMigrationError, Revision
+from policy_interface.migrations import InvalidMigrationError, Rename, Revision
 from torch import Tensor, nn
 
 from app_loader.errors import MigrationError
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.route import Route
 from app_loader.revisions.tensors import TensorState, apply_tensor_ops
-from app_loader.revisions.wrapper import find_wrapper
+from app_loader.revisions.wrapper import find_unwrapping, find_wrapper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,9 @@ class Migrated:
         steps: operations and config document of every revision, for the optimizer's slots.
         module_versions: version per module path, of the archive.
         extra_state: key to plain data, as in the archive.
+        original: state-dict key to lazy tensor, as in the archive.
+        unwrap: the rename that took the whole tree out of a wrapper before the revisions; None without one.
+        rewrap: the rename that took it out of a wrapper, or into one, after them.
     """
 
     route: Route
@@ -41,6 +44,9 @@ class Migrated:
     steps: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
     module_versions: Mapping[str, Mapping[str, Any]]
     extra_state: Mapping[str, Any]
+    original: Mapping[str, LazyTensor]
+    unwrap: Rename | None = None
+    rewrap: Rename | None = None
 
     def fitted(self, keys: Collection[str]) -> Migrated:
         """Return the archive without a wrapper around its whole tree, or within one, where the code's keys say so.
@@ -49,8 +55,15 @@ class Migrated:
             keys: of the code.
         """
         rename = find_wrapper(self.tensors.keys(), keys)
-        if rename is None:
-            return self
+        return self if rename is None else replace(self._renamed(rename), rewrap=rename)
+
+    @property
+    def wrappers(self) -> tuple[Rename, ...]:
+        """The renames of the whole tree that no revision says."""
+        return tuple(rename for rename in (self.unwrap, self.rewrap) if rename is not None)
+
+    def _renamed(self, rename: Rename) -> Migrated:
+        """Return the archive with a rename of the whole tree followed."""
         state = TensorState(tensors=dict(self.tensors), sources=dict(self.sources))
         config = self.architecture["config"]
         apply_tensor_ops(state, [rename], config, subject="wrapper")
@@ -60,7 +73,7 @@ class Migrated:
             tensors=state.tensors,
             sources=state.sources,
             steps=(*self.steps, ((rename,), config)),
-            module_versions={f"{new}{path.removeprefix(old)}": v for path, v in self.module_versions.items()},
+            module_versions={_moved(path, old, new): v for path, v in self.module_versions.items()},
             extra_state={f"{new}{key.removeprefix(old)}": value for key, value in self.extra_state.items()},
         )
 
@@ -75,10 +88,7 @@ class Migrated:
         state = _StateDict()
         for key, lazy in self.tensors.items():
             if id(lazy) not in made:
-                try:
-                    value = lazy.make()
-                except RuntimeError as error:
-                    raise MigrationError(key, [str(error)], "mpt diagnose ARCHIVE") from error
+                value = lazy.compute(key)
                 if users[id(lazy)] > 1 and lazy.kind == "parameter":
                     value = nn.Parameter(value, requires_grad=value.is_floating_point() or value.is_complex())
                 made[id(lazy)] = value
@@ -97,25 +107,59 @@ class _StateDict(dict[str, Any]):
 def follow(archive: Archive, route: Route) -> Migrated:
     """Return the archive at the end of a route. Nothing is computed but shapes.
 
+    Revisions speak of the keys of the code. Where all keys of the archive stand in a wrapper and the revisions do not
+    fit them so, they are followed behind the wrapper.
+
     Raises:
         MigrationError: a revision does not fit the archive; with every problem of that revision.
     """
-    original = archive.read_tensors()
+    begin = _begin(archive)
+    unwrap = find_unwrapping(begin.tensors)
+    if unwrap is None or not route.revisions:
+        return _followed(begin, archive, route)
+    try:
+        as_it_is = _followed(begin, archive, route)
+    except MigrationError as error:
+        try:
+            return _followed(replace(begin._renamed(unwrap), unwrap=unwrap), archive, route)
+        except MigrationError as behind:
+            raise (behind if len(behind.problems) < len(error.problems) else error) from None
+    moved = any(made_of != (key,) for key, made_of in as_it_is.sources.items())
+    return as_it_is if moved else _followed(replace(begin._renamed(unwrap), unwrap=unwrap), archive, route)
+
+
+def _begin(archive: Archive) -> Migrated:
+    """Return the archive as it is."""
     wrapped: dict[int, LazyTensor] = {}
     kinds = {**{n: r.kind for n, r in archive.tensors.items()}, **{n: r.kind for n, r in archive.aliases.items()}}
-    for key, tensor in original.items():
-        wrapped.setdefault(id(tensor), LazyTensor.of(tensor, kinds.get(key, "parameter")))
-    state = TensorState.of({key: wrapped[id(tensor)] for key, tensor in original.items()})
-    document: Mapping[str, Any] = archive.architecture
-    rules: Mapping[str, Any] | None = archive.game_rules
-    steps = []
+    tensors: dict[str, LazyTensor] = {}
+    for key, tensor in archive.read_tensors().items():
+        tensors[key] = wrapped.setdefault(id(tensor), LazyTensor.of(tensor, kinds.get(key, "parameter")))
+    sources = {key: (key,) for key in tensors}
+    return Migrated(
+        route=Route(revisions=(), backwards=False, head=None),
+        architecture=archive.architecture,
+        rules=archive.game_rules,
+        tensors=tensors,
+        sources=sources,
+        steps=(),
+        module_versions=_module_versions(archive, sources),
+        extra_state=archive.extra_state,
+        original=tensors,
+    )
+
+
+def _followed(begin: Migrated, archive: Archive, route: Route) -> Migrated:
+    state = TensorState(tensors=dict(begin.tensors), sources=dict(begin.sources))
+    document, rules, steps = begin.architecture, begin.rules, list(begin.steps)
     for revision in route.revisions:
         ops = _tensor_ops(revision, route.backwards)
         config = document["config"]
         apply_tensor_ops(state, ops, config, subject=f"{archive.path} at {revision.id}")
         steps.append((tuple(ops), config))
         document, rules = _documents(revision, route.backwards, document, rules, str(archive.path))
-    return Migrated(
+    return replace(
+        begin,
         route=route,
         architecture=document,
         rules=rules,
@@ -123,7 +167,6 @@ def follow(archive: Archive, route: Route) -> Migrated:
         sources=state.sources,
         steps=tuple(steps),
         module_versions=_module_versions(archive, state.sources),
-        extra_state=archive.extra_state,
     )
 
 
@@ -135,6 +178,11 @@ def _module_versions(archive: Archive, sources: Mapping[str, tuple[str, ...]]) -
         if record is not None and record.version is not None:
             found[key.rpartition(".")[0]] = {"version": record.version}
     return found
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    """Return a module's path behind another prefix; the wrapper itself is the root."""
+    return f"{new}{f'{path}.'.removeprefix(old)}".removesuffix(".")
 
 
 def _tensor_ops(revision: Revision, backwards: bool) -> tuple[Any, ...]:

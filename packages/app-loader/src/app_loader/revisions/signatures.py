@@ -11,6 +11,7 @@ from policy_interface import origin_of
 from torch import nn
 
 from app_loader.matching import TensorInfo
+from app_loader.revisions.migrated import Migrated
 
 _TORCH_NAME = {
     name: str(dtype).removeprefix("torch.")
@@ -51,6 +52,26 @@ def read_archive_signature(archive: Archive) -> tuple[list[TensorInfo], list[lis
 def _module_type(archive: Archive, key: str) -> str:
     record = archive.manifest.modules.get(key.rpartition(".")[0])
     return record.type.rpartition(".")[2] if record else ""
+
+
+def migrated_signature(migrated: Migrated, archive: Archive) -> tuple[list[TensorInfo], list[list[str]]]:
+    """Return the tensors that an archive has at the end of a route, and the groups of keys that share one tensor."""
+    infos: list[TensorInfo] = []
+    groups: dict[int, list[str]] = defaultdict(list)
+    for order, (key, lazy) in enumerate(migrated.tensors.items()):
+        groups[id(lazy)].append(key)
+        made_of = migrated.sources.get(key, ())
+        infos.append(
+            TensorInfo(
+                key=key,
+                shape=lazy.shape,
+                dtype=str(lazy.meta.dtype).removeprefix("torch."),
+                kind=lazy.kind,
+                module_type=_module_type(archive, made_of[0]) if made_of else "",
+                order=order,
+            )
+        )
+    return infos, [group for group in groups.values() if len(group) > 1]
 
 
 def module_signature(module: nn.Module) -> tuple[list[TensorInfo], list[list[str]]]:

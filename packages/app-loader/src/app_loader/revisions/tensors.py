@@ -168,12 +168,12 @@ def _gathered(step: _Step, parts: Sequence[str]) -> list[tuple[dict[str, str], l
     return found
 
 
-def _join(step: _Step, compute: Callable[..., Tensor]) -> None:
+def _join(step: _Step, compute: Callable[..., Tensor], *, in_rows: bool = False) -> None:
     for fields, keys in _gathered(step, step.op.parts):
         parts = tuple(step.state.tensors[key] for key in keys)
         whole = KeyTemplate(step.op.whole).fill(fields)
         try:
-            joined = LazyTensor.join(parts, compute)
+            joined = LazyTensor.join(parts, compute, in_rows=in_rows)
         except RuntimeError as error:
             step.problem(f"{', '.join(keys)}: {error}")
             continue
@@ -182,7 +182,7 @@ def _join(step: _Step, compute: Callable[..., Tensor]) -> None:
 
 def _cat(step: _Step) -> None:
     dim = step.op.dim
-    _join(step, lambda *parts: torch.cat(parts, dim))
+    _join(step, lambda *parts: torch.cat(parts, dim), in_rows=dim == 0)
 
 
 def _stack(step: _Step) -> None:

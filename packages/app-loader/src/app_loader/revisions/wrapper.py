@@ -1,8 +1,8 @@
 """Wrappers around a whole policy: `module.` of data parallel training, `_orig_mod.` of `torch.compile`.
 
 Every key of one side begins with the wrapper's name and the keys are equal behind it: then, and only then, is it seen
-through without a revision, for nothing can be confused. A wrapper around a part, or beside anything else that changed,
-is a change like any other.
+through, for nothing can be confused. Reviewed revisions that speak of the keys behind a wrapper are followed there. A
+wrapper around a part, or beside a change that no revision names, is a change like any other.
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ def find_wrapper(have: Collection[str], want: Collection[str]) -> Rename | None:
     if bare != {key.removeprefix(inner) for key in want}:
         return None
     return Rename(old=f"{outer}{{rest...}}", new=f"{inner}{{rest...}}")
+
+
+def find_unwrapping(keys: Collection[str]) -> Rename | None:
+    """Return the rename that takes a whole tree out of its wrappers; None where it has none.
+
+    Args:
+        keys: of the archive.
+    """
+    outer = _wrappers(keys)
+    return Rename(old=f"{outer}{{rest...}}", new="{rest...}") if outer else None
 
 
 def tensor_keys(module: nn.Module) -> set[str]:

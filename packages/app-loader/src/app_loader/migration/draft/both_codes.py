@@ -23,6 +23,7 @@ from torch import Tensor
 
 from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft.trace import Call, Print, Prints, Trace, trace
+from app_loader.migration.draft.tries import Tries
 from app_loader.migration.draft.ways import find_bijections, find_ways, made, sources_of
 from app_loader.witness import Witness, replay_witness
 
@@ -33,29 +34,6 @@ BEHIND = 64
 """How many arrangements that fell behind the best are kept, to go on with when those lead to nothing."""
 
 TRACED_STEPS = 3
-
-
-class OutOfTriesError(Exception):
-    """The bound of the work was reached."""
-
-
-@dataclass(slots=True)
-class Tries:
-    """How often the codes may still be run."""
-
-    left: int
-    made: int = 0
-    met: int = 0
-
-    def take(self) -> None:
-        """Count one.
-
-        Raises:
-            OutOfTriesError: there is none left.
-        """
-        if self.made >= self.left:
-            raise OutOfTriesError
-        self.made += 1
 
 
 @dataclass(frozen=True, slots=True)

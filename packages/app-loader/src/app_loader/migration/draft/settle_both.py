@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from app_loader.errors import RestoreError
 from app_loader.matching import Match, TensorInfo
-from app_loader.migration.draft.both_codes import BothCodes, OutOfTriesError, Tries
+from app_loader.migration.draft.both_codes import BothCodes
 from app_loader.migration.draft.shaken import shake
 from app_loader.migration.draft.trial import Init, Settled
+from app_loader.migration.draft.tries import OutOfTriesError, Tries
 from app_loader.restore import restore
 from app_loader.witness import Witness, draw_observations, has_memory, record_witness, replay_witness
 
@@ -24,6 +25,20 @@ STEPS, BATCH = 8, 4
 
 Certain = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """Makes the new tensors that are settled already of the old ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is to be settled; the fields are the arguments of `settle_with_both`."""
+
+    old: Policy
+    new: Policy
+    weights: Mapping[str, Tensor]
+    certain: Certain
+    open_new: Sequence[TensorInfo]
+    open_old: Sequence[TensorInfo]
+    recorded: Witness | None
+    tries: Tries
 
 
 def settle_with_both(
@@ -36,7 +51,7 @@ def settle_with_both(
     open_old: Sequence[TensorInfo],
     buffers: frozenset[str],
     recorded: Witness | None,
-    tries: int,
+    tries: Tries,
 ) -> Settled | None:
     """Find the sources of open tensors by running both codes.
 
@@ -49,20 +64,29 @@ def settle_with_both(
         open_old: old tensors without a use.
         buffers: keys of the archive that are no parameters.
         recorded: the archive's witness, which a proposal has to meet with the archive's own weights; None without one.
-        tries: how often codes may be run at most.
+        tries: how much it may cost.
 
     Returns:
-        What is settled; None when no arrangement does what the old code does.
+        What is settled; None when no arrangement does what the old code does, or when `tries` ended.
     """
     if old.module is None or new.module is None:
         return None
-    budget = Tries(tries)
+    task = _Task(
+        old=old,
+        new=new,
+        weights=weights,
+        certain=certain,
+        open_new=open_new,
+        open_old=open_old,
+        recorded=recorded,
+        tries=tries,
+    )
     every = frozenset(weights)
     for still in (frozenset[str](), buffers, every):  # a buffer may be computed anew; with true weights least shows
         shaken = shake({k: v for k, v in weights.items() if k not in still}, buffers=buffers, seed=SEED)
         shaken |= {key: weights[key].clone() for key in still}
         try:
-            settled = _settle(old, new, shaken, weights, certain, open_new, open_old, recorded, budget)
+            settled = _settle(task, shaken)
         except (OutOfTriesError, RestoreError):
             return None
         if settled is not None:
@@ -70,31 +94,31 @@ def settle_with_both(
     return None
 
 
-def _settle(
-    old: Policy,
-    new: Policy,
-    shaken: Mapping[str, Tensor],
-    weights: Mapping[str, Tensor],
-    certain: Certain,
-    open_new: Sequence[TensorInfo],
-    open_old: Sequence[TensorInfo],
-    recorded: Witness | None,
-    budget: Tries,
-) -> Settled | None:
-    _put(old, shaken)
-    _put(new, {key: value.clone() for key, value in certain(shaken).items()})
+def _settle(task: _Task, shaken: Mapping[str, Tensor]) -> Settled | None:
+    _put(task.old, shaken)
+    _put(task.new, {key: value.clone() for key, value in task.certain(shaken).items()})
     both = BothCodes(
-        old=old,
-        new=new,
+        old=task.old,
+        new=task.new,
         weights=shaken,
-        open_new=open_new,
-        open_old=open_old,
-        shown=record_witness(old, observations=_observations(old)),
-        tries=budget,
+        open_new=task.open_new,
+        open_old=task.open_old,
+        shown=record_witness(task.old, observations=_observations(task.old)),
+        tries=task.tries,
     )
     found = next((matches for matches in both.propose() if both.meets(matches)), None)
     if found is None:
         return None
+    matches = _accepted(both, found, task.open_new)
+    fresh = _fresh(both, found, [t.key for t in task.open_new if t.key not in found])
+    if not _does_what_was_recorded(task, both, found):
+        return None
+    sources = {key: match.old for key, match in matches.items() if match.op == "copy" and isinstance(match.old, str)}
+    return Settled(sources=sources, fresh=fresh, tried=task.tries.made, met=task.tries.met, matches=matches)
+
+
+def _accepted(both: BothCodes, found: Mapping[str, Match], open_new: Sequence[TensorInfo]) -> dict[str, Match]:
+    """Return what cannot be otherwise: no other place does as well, and other numbers change an output."""
     doubtful = _doubtful(both, found, open_new)
     accepted = {key: match for key, match in found.items() if key not in doubtful and both.matters(found, key)}
     said = "with another's numbers in its place the outputs are others"
@@ -103,11 +127,7 @@ def _settle(
         twins = [other for other in exchangeable[key] if other in accepted]
         told = (f"it may change places with {', '.join(twins)} without a difference: either is right",) if twins else ()
         matches[key] = replace(match, confidence="auto", evidence=(*match.evidence, said, *told))
-    fresh = _fresh(both, found, [t.key for t in open_new if t.key not in found])
-    if recorded is not None and not _meets(new, both, found, weights, certain, recorded):
-        return None
-    sources = {key: match.old for key, match in matches.items() if match.op == "copy" and isinstance(match.old, str)}
-    return Settled(sources=sources, fresh=fresh, tried=budget.made, met=budget.met, matches=matches)
+    return matches
 
 
 def _put(policy: Policy, tensors: Mapping[str, Tensor]) -> None:
@@ -150,14 +170,9 @@ def _fresh(both: BothCodes, found: Mapping[str, Match], keys: Iterable[str]) -> 
     return wanted if both.meets(found, written) else {}
 
 
-def _meets(
-    new: Policy,
-    both: BothCodes,
-    found: Mapping[str, Match],
-    weights: Mapping[str, Tensor],
-    certain: Certain,
-    recorded: Witness,
-) -> bool:
+def _does_what_was_recorded(task: _Task, both: BothCodes, found: Mapping[str, Match]) -> bool:
     """Tell whether the archive's own weights, so arranged, do what was recorded."""
-    _put(new, {**certain(weights), **both.made_of(found, weights)})
-    return replay_witness(new, recorded).met
+    if task.recorded is None:
+        return True
+    _put(task.new, {**task.certain(task.weights), **both.made_of(found, task.weights)})
+    return replay_witness(task.new, task.recorded).met

@@ -8,6 +8,7 @@ from dataclasses import fields
 from policy_interface.migrations import Choose, TensorOp
 
 from app_loader.diagnosis.finding import Finding
+from app_loader.migration.draft.config_lines import config_lines
 from app_loader.migration.draft.source_renames import AttributeRename
 from app_loader.migration.draft.trial import Settled
 
@@ -17,7 +18,7 @@ Not reviewed, so never applied. Finish it: answer every Choose, say why each Dro
 the file into the migrations of the zoo, and set reviewed=True. Then: mpt migrate ARCHIVE -o NEW.mpt --prove
 """
 
-from policy_interface.migrations import {names}, Revision
+from policy_interface.migrations import {names}
 
 '''
 
@@ -33,16 +34,17 @@ def format_revision(
     renames: Sequence[AttributeRename],
     tried: Settled | None,
     met: bool | None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the file."""
-    steps = _config_ops(config)
-    names = sorted(
-        {type(op).__name__ for op in tensors} | {line.partition("(")[0] for line in steps if line[0].isupper()}
-    )
-    text = _HEAD.format(written_by=written_by, version=version, kind=kind, names=", ".join(names) or "Rename")
+    steps = config_lines(config)
+    names = sorted({type(op).__name__ for op in tensors} | {line.operation for line in steps})
+    text = _HEAD.format(written_by=written_by, version=version, kind=kind, names=", ".join([*names, "Revision"]))
     for rename in renames:
         text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {rename.value:.80}\n"
-    if tried is not None:
+    for note in notes:
+        text += f"# {' '.join(note.split())}\n"
+    if tried is not None and not notes:
         text += f"# {tried.tried} assignments were tried against the witness, {tried.met} met it\n"
     if met is False:
         text += "# The witness is NOT met by these operations: something changed that no key and no shape shows\n"
@@ -55,7 +57,7 @@ def format_revision(
         f'    kinds=("{kind}",),',
         '    summary="",',
         "    config=(",
-        *(f"        {line}" for line in steps),
+        *(f"        {line.text}" for line in steps),
         "    ),",
         "    tensors=(",
     ]
@@ -75,22 +77,3 @@ def _source(op: TensorOp) -> str:
         if value != field.default and not (isinstance(op, Choose) and field.name == "evidence"):
             shown.append(f"{field.name}={value!r}")
     return f"{type(op).__name__}({', '.join(shown)})"
-
-
-def _config_ops(findings: Sequence[Finding]) -> list[str]:
-    lines: list[str] = []
-    for finding in findings:
-        if finding.subject == "schema_version":
-            lines.append(f"SetSchemaVersion(old={finding.old!r}, new={finding.new!r}),")
-        elif "is called" in finding.message:
-            above = finding.subject.rpartition(".")[0]
-            new = f"{above}.{finding.new}" if above else str(finding.new)
-            lines.append(f"RenameField(old={finding.subject!r}, new={new!r}),")
-        elif "is unknown to the code" in finding.message:
-            near = f"  # or RenameField to {' | '.join(finding.candidates)}" if finding.candidates else ""
-            lines.append(f"DropField(path={finding.subject!r}, reason='', only={finding.old!r}),{near}")
-        elif "is new" in finding.message:
-            lines.append(
-                f"AddField(path={finding.subject!r}, value={finding.new!r}),  # the value that keeps the behaviour"
-            )
-    return lines

@@ -3,7 +3,7 @@
 Open modules of equal shapes form a group. First one assignment of all groups is looked for that meets the witness,
 those that keep the order first. Then, group by group, every exchange of two in it is tried and every one left out: a
 group of which another arrangement does as well stays open. The work is bounded in bytes of weights that are passed
-over, so that trying ends in about a minute whatever the size of the policy.
+over and on the clock (`tries`), so that trying ends whatever the size of the policy.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from torch import Tensor
 from app_loader.build import build_on_meta
 from app_loader.errors import RestoreError
 from app_loader.matching import Match, TensorInfo
+from app_loader.migration.draft.tries import LIMIT, OutOfTriesError, Tries
 from app_loader.restore import restore
 from app_loader.witness import Witness, replay_witness
-
-LIMIT = 2000
-"""How many assignments are tried at most."""
 
 LIMIT_BYTES = 64 << 30
 """How many bytes of weights all replays together may pass over."""
@@ -63,6 +61,8 @@ def settle(
     old_tensors: Mapping[str, Tensor],
     open_new: Sequence[TensorInfo],
     open_old: Sequence[TensorInfo],
+    *,
+    tries: Tries | None = None,
 ) -> Settled | None:
     """Try assignments of open old tensors to open new ones.
 
@@ -74,13 +74,14 @@ def settle(
         old_tensors: the archive's tensors.
         open_new: new tensors without a source.
         open_old: old tensors without a use.
+        tries: how much it may cost; None is what a policy of this size may.
 
     Returns:
         What only one arrangement of which meets the witness; None when none does, or when the policy is too large to be
         tried.
     """
-    tries = tries_for(old_tensors, witness)
-    if not tries:
+    tries = tries or Tries(tries_for(old_tensors, witness))
+    if not tries.left:
         return None
     policy = _build(architecture, rules, certain, open_new)
     if policy is None:
@@ -144,10 +145,6 @@ def _beginnings(
     return {t.key: made[t.key].detach().clone() for t in open_new}
 
 
-class _OutOfTries(Exception):
-    """The bound of the work was reached."""
-
-
 class _Trial:
     """A policy of the new code whose open tensors are set this way and that."""
 
@@ -157,14 +154,13 @@ class _Trial:
         witness: Witness,
         old_tensors: Mapping[str, Tensor],
         open_new: Sequence[TensorInfo],
-        tries: int,
+        tries: Tries,
     ) -> None:
         assert policy.module is not None
         self._policy, self._witness, self._old, self._tries = policy, witness, old_tensors, tries
         state = policy.module.state_dict(keep_vars=True)
         self._live = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         self._begin = {t.key: self._live[t.key].detach().clone() for t in open_new}
-        self.tried = self.met = 0
 
     def settle(self, groups: list[Group]) -> Settled | None:
         """Find an assignment that meets the witness and keep of it what no other arrangement does as well."""
@@ -176,9 +172,9 @@ class _Trial:
             sources = {new: old for paired in sure for new, old in _keys(paired).items()}
             taken = {new for paired in base for new in _keys(paired)}
             fresh = self._fresh(_joined(base), [key for key in self._begin if key not in taken])
-        except _OutOfTries:
+        except OutOfTriesError:
             return None
-        return Settled(sources=sources, fresh=fresh, tried=self.tried, met=self.met)
+        return Settled(sources=sources, fresh=fresh, tried=self._tries.made, met=self._tries.met)
 
     def _find(self, groups: list[Group]) -> tuple[Paired, ...] | None:
         return next((chosen for chosen in _assignments(groups) if self._meets(_joined(chosen))), None)
@@ -196,15 +192,13 @@ class _Trial:
         return wanted if self._meets(sources, written) else {}
 
     def _meets(self, sources: Mapping[str, str], values: Mapping[str, Tensor] | None = None) -> bool:
-        if self.tried == self._tries:
-            raise _OutOfTries
-        self.tried += 1
+        self._tries.take()
         self._fill({**self._begin, **(values or {}), **{new: self._old[old] for new, old in sources.items()}})
         try:
             met = replay_witness(self._policy, self._witness).met
         except (RuntimeError, ValueError):
             met = False
-        self.met += met
+        self._tries.met += met
         return met
 
     def _fill(self, values: Mapping[str, Tensor]) -> None:

@@ -1,0 +1,39 @@
+"""The commands that a message tells a person to run, completed: the archive's path in its place, the store named.
+
+What an error was raised for is not always known where it is raised; there the word ARCHIVE stands for the path. Who
+knows the path and the store puts them in, so that every printed command can be pasted as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from app_loader.store import Store
+from app_loader.store.store import default_store_path
+
+_TAKES_A_STORE = re.compile(r"mpt (?:load|eval|diagnose|migrate|zoo)\b")
+_COMMAND_LINE = re.compile(r"^Run: (mpt .*)$", re.MULTILINE)
+
+
+def complete(command: str, *, archive: str = "", store: Store | str | Path | None = None) -> str:
+    """Return a command with the archive's path in the place of ARCHIVE, and the store where it is not the default one.
+
+    Args:
+        command: one line, as in ``mpt diagnose ARCHIVE   # a remark``.
+        archive: the path; empty leaves ARCHIVE.
+        store: where the code was looked for; None is the default one.
+    """
+    said, gap, remark = command.partition("   #")
+    if archive:
+        said = re.sub(r"\bARCHIVE\b", lambda _: shlex.quote(archive), said)
+    path = store.path if isinstance(store, Store) else None if store is None else Path(store)
+    if path is not None and path != default_store_path() and "--store" not in said and _TAKES_A_STORE.match(said):
+        said += f" --store {shlex.quote(str(path))}"
+    return f"{said}{gap}{remark}"
+
+
+def complete_text(text: str, *, archive: str = "", store: Store | str | Path | None = None) -> str:
+    """Return an error's text with the command that it ends with completed."""
+    return _COMMAND_LINE.sub(lambda found: f"Run: {complete(found[1], archive=archive, store=store)}", text)
