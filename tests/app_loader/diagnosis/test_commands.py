@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
@@ -107,10 +108,13 @@ def test_every_command_names_what_is_wrong_with_a_history_and_the_check_shows_it
     found = [f for f in json.loads(diagnosed.stdout)["findings"] if f["stage"] == "revisions"]
     assert (diagnosed.exit_code, migrated.exit_code, target.exists()) == (1, 1, False)
     assert [named in finding["message"] for finding in found] == [True]
-    assert found[0]["next_command"] == "mpt migrate check --distribution steady-zoo --code 0.3.2"
+    there = shlex.quote(str(zoo.store.path))
+    command = f"mpt migrate check --distribution steady-zoo --code 0.3.2 --store {there}"
+    assert found[0]["next_command"] == command
+    assert json.loads(diagnosed.stdout)["next"][0] == command
     assert named in migrated.stderr
-    assert f"Run: {found[0]['next_command']}" in migrated.stderr
-    checked = run(zoo, *found[0]["next_command"].split()[1:])
+    assert f"Run: {command}" in migrated.stderr
+    checked = CliRunner().invoke(mpt, shlex.split(command)[1:])
     assert checked.exit_code == 1
     assert named in checked.stderr
 
@@ -118,7 +122,8 @@ def test_every_command_names_what_is_wrong_with_a_history_and_the_check_shows_it
 def test_the_next_command_drafts_for_the_code_that_was_asked_for(zoo: Zoo) -> None:
     found = json.loads(run(zoo, "diagnose", zoo.save("0.1.0"), "--code", "0.2.0", "--json").stdout)["findings"]
     drafts = {f["next_command"] for f in found if "migrate draft" in f["next_command"]}
-    assert drafts == {"mpt migrate draft ARCHIVE --to 0.2.0 -o revision.py"}
+    path, there = (shlex.quote(str(each)) for each in (zoo.folder / "run.mpt", zoo.store.path))
+    assert drafts == {f"mpt migrate draft {path} --to 0.2.0 -o revision.py --store {there}"}
 
 
 def test_the_revisions_of_a_stored_version_are_checked(zoo: Zoo) -> None:

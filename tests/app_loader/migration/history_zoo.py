@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,15 +138,21 @@ def revisions_source(*, reviewed: bool = True, more: str = "", extra: str = "") 
 
 def pack(folder: Path, version: str, *, revisions: str | None = None, twist: str = "") -> Path:
     """Write one release as a wheel."""
-    stem = f"steady_zoo-{version}"
     points = "[policy_interface.architectures]\nsteady = steady_zoo:SteadyArchitecture\n"
     if revisions is not None:
         points += "[policy_interface.migrations]\nsteady = steady_zoo.migrations:REVISIONS\n"
     files = {"steady_zoo/__init__.py": policy_source(version, twist=twist)}
     if revisions is not None:
         files["steady_zoo/migrations.py"] = revisions
+    return pack_files(folder, "steady-zoo", version, files, points)
+
+
+def pack_files(folder: Path, name: str, version: str, modules: Mapping[str, str], points: str) -> Path:
+    """Write a wheel of these modules and entry points."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    files = dict(modules)
     files[f"{stem}.dist-info/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: steady-zoo\nVersion: {version}\n"
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         "Requires-Dist: policy-interface>=1.0,<2\nRequires-Dist: torch\n"
     )
     files[f"{stem}.dist-info/WHEEL"] = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -155,8 +162,8 @@ def pack(folder: Path, version: str, *, revisions: str | None = None, twist: str
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+        for member, text in files.items():
+            archive.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), text)
     return wheel
 
 

@@ -71,7 +71,8 @@ def test_a_draft_without_trial_asks_what_no_signature_settles(zoo: Any) -> None:
 def test_trial_against_the_witness_settles_an_equal_width_shift(zoo: Any) -> None:
     zoo.add("0.3.1")
     draft = draft_revision(zoo.save("0.1.0"), code="0.3.1", store=zoo.store)
-    assert draft.open_questions == 0
+    assert executed(draft.text).open_questions == ()
+    assert draft.open_questions == 1  # whether the field 'width' is called 'size' now
     sources = {match.new: match.old for match in draft.matches}
     assert sources["layers.1.weight"] == "layers.0.weight"
     assert sources["layers.2.bias"] == "layers.1.bias"
@@ -146,5 +147,38 @@ def test_a_policy_that_is_too_large_to_be_tried_leaves_questions_and_claims_noth
     path = zoo.save("0.1.0")
     monkeypatch.setattr("app_loader.migration.draft.trial.LIMIT_BYTES", 100)
     draft = draft_revision(path, code="0.3.1", store=zoo.store)
-    assert draft.open_questions == 6
+    assert len(executed(draft.text).open_questions) == 6
+    assert sum("too many" in said for said in draft.trial) == 2
+    assert draft.trial[0] in draft.summary
     assert "NOT met" not in draft.summary
+
+
+def test_a_trial_that_takes_too_long_claims_nothing_and_says_so(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo.add("0.3.1")
+    path = zoo.save("0.1.0")
+    monkeypatch.setattr("app_loader.migration.draft.tries.time.monotonic", iter(range(0, 10**9, 1000)).__next__)
+    draft = draft_revision(path, code="0.3.1", store=zoo.store)
+    assert len(executed(draft.text).open_questions) == 6
+    assert sum("300 seconds" in said for said in draft.trial) == 2
+    assert all(f"# {said}" in draft.text for said in draft.trial)
+
+
+def test_a_policy_too_large_for_both_codes_is_tried_against_the_witness_and_the_draft_says_why(
+    zoo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.add("0.3.1")
+    path = zoo.save("0.1.0")
+    monkeypatch.setattr("app_loader.migration.draft.attempts.MADE_BYTES", 0)
+    draft = draft_revision(path, code="0.3.1", store=zoo.store)
+    assert "at most 0 MB" in draft.trial[0]
+    assert "against the witness" in draft.trial[1]
+
+
+def test_old_code_that_is_not_at_hand_is_told(zoo: Any) -> None:
+    zoo.add("0.3.1")
+    path = zoo.save("0.1.0")
+    gone = next(entry for entry in zoo.store.entries() if entry.version == "0.1.0")
+    zoo.store.remove(gone)
+    draft = draft_revision(path, code="0.3.1", store=zoo.store)
+    assert "0.1.0" in draft.trial[0]
+    assert "against the witness" in draft.trial[1]

@@ -17,23 +17,28 @@ _TAKES_A_STORE = re.compile(r"mpt (?:load|eval|diagnose|migrate|zoo)\b")
 _COMMAND_LINE = re.compile(r"^Run: (mpt .*)$", re.MULTILINE)
 
 
-def complete(command: str, *, archive: str = "", store: Store | str | Path | None = None) -> str:
+def complete(command: str, *, archive: str = "", store: Store | str | Path | None = None, rules: str = "") -> str:
     """Return a command with the archive's path in the place of ARCHIVE, and the store where it is not the default one.
 
     Args:
         command: one line, as in ``mpt diagnose ARCHIVE   # a remark``.
         archive: the path; empty leaves ARCHIVE.
         store: where the code was looked for; None is the default one.
+        rules: the file of today's game rules, in the place of RULES; empty leaves the word.
     """
     said, gap, remark = command.partition("   #")
     if archive:
         said = re.sub(r"\bARCHIVE\b", lambda _: shlex.quote(archive), said)
+    if rules:
+        said = re.sub(r"\bRULES\b", lambda _: shlex.quote(rules), said)
     path = store.path if isinstance(store, Store) else None if store is None else Path(store)
     if path is not None and path != default_store_path() and "--store" not in said and _TAKES_A_STORE.match(said):
         said += f" --store {shlex.quote(str(path))}"
     return f"{said}{gap}{remark}"
 
 
-def complete_text(text: str, *, archive: str = "", store: Store | str | Path | None = None) -> str:
-    """Return an error's text with the command that it ends with completed."""
-    return _COMMAND_LINE.sub(lambda found: f"Run: {complete(found[1], archive=archive, store=store)}", text)
+def complete_text(text: str, *, archive: str = "", store: Store | str | Path | None = None, rules: str = "") -> str:
+    """Return an error's text with the command that it ends with completed; the arguments are those of `complete`."""
+    return _COMMAND_LINE.sub(
+        lambda found: f"Run: {complete(found[1], archive=archive, store=store, rules=rules)}", text
+    )

@@ -73,7 +73,7 @@ class RulesMismatchError(PolicyInterfaceError):
             "the policy was made for other game rules; what differs, by name:\n"
             f"{comparison.to_text()}\n"
             "A pure renumbering or rescaling adapts by name: load_policy(path, rules=...). Anything else needs a "
-            "migration: mpt diagnose PATH"
+            "revision.\nRun: mpt diagnose ARCHIVE --code trained --rules RULES   # what it would have to say"
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -11,15 +11,24 @@ class CompletingCommand(click.Command):
     """A verb with an argument ``path`` (or several, ``paths``) and an option ``--store``."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb; the text of an error is completed on its way out."""
+        """Run the verb; the text of an error is completed on its way out, and the contract's own end in exit code 1."""
         from mpt_format import MptError
+        from mpt_format.errors import escape_text
+        from policy_interface.errors import PolicyInterfaceError
 
         from app_loader.commands import complete_text
 
         try:
             return super().invoke(ctx)
-        except MptError as error:
-            paths = ctx.params.get("paths") or (ctx.params.get("path") or "",)
+        except (MptError, PolicyInterfaceError) as error:
+            given = ctx.params
+            paths = given.get("paths") or (given.get("path") or "",)
             archive = str(paths[0]) if len(paths) == 1 else ""
-            error.args = (complete_text(str(error), archive=archive, store=ctx.params.get("store")), *error.args[1:])
-            raise
+            rules = str(given.get("rules") or "")
+            text = complete_text(str(error), archive=archive, store=given.get("store"), rules=rules)
+            if isinstance(error, MptError):
+                error.args = (text, *error.args[1:])
+                raise
+            shown = "\n".join(escape_text(line) for line in text.splitlines())
+            click.echo(f"mpt: {type(error).__name__}: {shown}", err=True)
+            ctx.exit(1)

@@ -38,18 +38,16 @@ def diagnose(
 
     Exit code 0: it would load. 1: it would not.
     """
-    from policy_interface import GameRules, InvalidConfigError
-
+    from app_loader.cli._rules_option import read_rules_option
     from app_loader.diagnosis import diagnose as look
     from app_loader.diagnosis.text import to_markdown, to_text
 
     if report is not None and report.suffix not in (".md", ".html"):
         raise click.UsageError("--report takes a file that ends in .md or .html")
-    try:
-        today = None if rules is None else GameRules.from_json(rules.read_text(encoding="utf-8"))
-    except (InvalidConfigError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{rules}: {error}", param_hint="--rules") from None
-    diagnosis = look(path, code=code, rules=today, store=store, behaviour=behaviour)
+    today = None if rules is None else read_rules_option(rules)
+    diagnosis = look(
+        path, code=code, rules=today, store=store, behaviour=behaviour, rules_file="" if rules is None else str(rules)
+    )
     if report is not None:
         from app_loader.diagnosis.html import to_html
 

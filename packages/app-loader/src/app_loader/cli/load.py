@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="How much to check: keys and shapes; every digest; the recorded behaviour.",
 )
+@click.option("--rules", type=click.Path(exists=True), help="Today's game rules, a JSON file: adapt to them by name.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def load(path: str, code: str, verify: str, store: str | None, as_json: bool) -> None:
+def load(path: str, code: str, verify: str, rules: str | None, store: str | None, as_json: bool) -> None:
     """Load a policy and say where its code comes from."""
     from mpt_format import open_archive
 
+    from app_loader.cli._rules_option import read_rules_option
     from app_loader.load import check_stored, check_witness, load_with, resolve_archive
     from app_loader.store import Store
 
+    today = None if rules is None else read_rules_option(rules)
     with open_archive(path) as archive:
         archive.verify("structure" if verify == "structure" else "full")
         opened = Store(store)
@@ -46,6 +49,8 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool) ->
             check_stored(resolution, opened)
         policy = load_with(archive, resolution)
         report = check_witness(policy, archive) if verify == "witness" else None
+    if today is not None:
+        policy = policy.adapt(today)
     document = {
         "path": path,
         "origin": _origin(policy),

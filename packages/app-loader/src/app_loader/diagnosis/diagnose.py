@@ -45,6 +45,7 @@ def diagnose(
     rules: GameRules | None = None,
     store: Store | str | Path | None = None,
     behaviour: bool | None = None,
+    rules_file: str = "",
 ) -> Diagnosis:
     """Compare an archive with code, stage by stage; every stage is looked at whatever the ones before it found.
 
@@ -54,6 +55,7 @@ def diagnose(
         rules: today's game rules; None leaves that stage out.
         store: the store of wheels.
         behaviour: whether to load the weights and replay the witness; None does so up to 2 GiB of weights.
+        rules_file: where the rules were read from, for the next commands.
 
     Raises:
         ArchiveNotFoundError: there is no such file. Whatever else is wrong with it is a finding.
@@ -66,7 +68,7 @@ def diagnose(
             raise
         return _unreadable(str(path), code, error)
     with archive:
-        return _Work(archive, code, rules, opened, behaviour).run()
+        return _Work(archive, code, rules, opened, behaviour, rules_file).run()
 
 
 def _unreadable(path: str, code: str, error: MptError) -> Diagnosis:
@@ -90,18 +92,26 @@ class _Work:
     """One diagnosis in the making."""
 
     def __init__(
-        self, archive: Archive, requested: str, rules: GameRules | None, store: Store, behaviour: bool | None
+        self,
+        archive: Archive,
+        requested: str,
+        rules: GameRules | None,
+        store: Store,
+        behaviour: bool | None,
+        rules_file: str,
     ) -> None:
         self.archive = archive
         self.requested = requested
         self.rules = rules
         self.store = store
         self.behaviour = behaviour
+        self.rules_file = rules_file
         self.findings: list[Finding] = []
         self.skipped: list[tuple[str, str]] = []
         self.old, self.tied = read_archive_signature(archive)
         self.seen = TensorsSeen()
         self.way = Way()
+        self.fits = False
 
     def run(self) -> Diagnosis:
         """Look at every stage and give the verdict."""
@@ -113,6 +123,7 @@ class _Work:
         verdict = Verdict(would_load=False, fits=False, refusal="no code to load it with")
         if code is not None:
             verdict = judge_loading(archive, self.requested, self.store, self.rules, self.behaviour)
+            self.fits = verdict.fits
             self._code_stages(code, verdict, old_rules)
             self._behaviour(verdict)
         self.findings += judge_libraries(recorded)
@@ -241,7 +252,11 @@ class _Work:
             command = self.way.next_command or command
         if self.requested != "trained":
             command = command.replace("--to current", f"--to {self.requested}")
-        return replace(finding, next_command=complete(command, archive=str(self.archive.path), store=self.store))
+        if command.startswith("mpt load ARCHIVE --rules"):
+            code = self.requested if self.fits else "trained"
+            command = command.replace("--rules", f"--code {code} --rules")
+        path = str(self.archive.path)
+        return replace(finding, next_command=complete(command, archive=path, store=self.store, rules=self.rules_file))
 
 
 def _followed(finding: Finding) -> Finding:

@@ -51,8 +51,12 @@ class Diagnosis:
 
     def next_commands(self) -> tuple[str, ...]:
         """Return what to run, each once: what mends the file or the history before what builds on it."""
-        commands = dict.fromkeys(f.next_command for f in self.findings if f.next_command and f.severity != "note")
-        return tuple(sorted(commands, key=_rank))
+        commands: dict[str, str] = {}
+        for finding in self.findings:
+            if finding.next_command and finding.severity != "note":
+                said = finding.next_command.partition("   #")[0]
+                commands[said] = max(commands.get(said, ""), finding.next_command, key=len)  # with its remark
+        return tuple(sorted(commands.values(), key=_rank))
 
     def verdict(self) -> str:
         """Return the verdict in a sentence."""

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from policy_interface import GameRules
+from policy_interface.comparison import RulesChange
 
 from app_loader.diagnosis.finding import Finding
+
+_OPERATIONS = {
+    ("action", "added"): "AddAction, where it is the last one, and Resize of the tensors that have a row per action",
+    ("action", "removed"): "DropAction, where it is the last one, and Resize of the tensors that have a row per action",
+    ("feature", "added"): "no operation on rules; the policy has never seen it",
+    ("feature", "removed"): "no operation on rules; the policy still reads it",
+}
+"""What a revision has to say for a change that no policy follows by itself."""
 
 
 def judge_rules(old: GameRules, new: GameRules) -> Iterator[Finding]:
     """Yield every difference by name."""
-    for change in old.compare(new).changes:
+    changes = old.compare(new).changes
+    for change in changes:
         harmless = change.subject in ("agents", "tags")
         follows = change.kind in ("renumbered", "rescaled")
+        twin = None if harmless or follows else _same_place(change, changes)
         yield Finding(
             stage="rules",
             severity="note" if harmless else "warning" if follows else "error",
@@ -21,6 +32,39 @@ def judge_rules(old: GameRules, new: GameRules) -> Iterator[Finding]:
             message=f"{change.subject} {change.name!r} was {change.kind}",
             old=change.old,
             new=change.new,
-            evidence=("a policy follows a renumbering or rescaling by name",) if follows else (),
-            next_command="load_policy(path, rules=today)" if follows else "",
+            evidence=(_evidence(change, twin, harmless=harmless, follows=follows),),
+            candidates=(twin.name,) if twin else (),
+            next_command=""
+            if harmless
+            else "mpt load ARCHIVE --rules RULES"
+            if follows
+            else "mpt load ARCHIVE --code trained   # the game it was made for",
         )
+
+
+def _evidence(change: RulesChange, twin: RulesChange | None, *, harmless: bool, follows: bool) -> str:
+    if harmless:
+        return "no observation and no action depends on it"
+    if follows:
+        return "a policy follows a renumbering or rescaling by name"
+    if twin is not None:
+        old, new = (change, twin) if change.kind == "removed" else (twin, change)
+        name = "RenameAction" if change.subject == "action" else "RenameFeature"
+        return (
+            f"{old.name!r} is gone and {new.name!r} has its id; if that is another name, a revision says it with {name}"
+        )
+    said = _OPERATIONS.get((change.subject, change.kind))
+    return f"a revision would need {said}" if said else "no operation on rules says this: the policy reads another game"
+
+
+def _same_place(change: RulesChange, changes: Sequence[RulesChange]) -> RulesChange | None:
+    """Return the change that came where this one went, or went where this one came."""
+    if change.kind not in ("added", "removed"):
+        return None
+    other = "removed" if change.kind == "added" else "added"
+    place = change.new if change.kind == "added" else change.old
+    for each in changes:
+        there = each.old if other == "removed" else each.new
+        if (each.subject, each.kind, there) == (change.subject, other, place):
+            return each
+    return None

@@ -65,6 +65,8 @@ class Revision:
             yield "its id must be 3 to 64 small letters, digits and underscores"
         if not self.kinds:
             yield "it names no kind that it concerns"
+        if self.id in self.parents:
+            yield "it names itself as its parent"
         if self.blocked and (self.config or self.tensors or self.rules):
             yield "it is blocked and yet has operations"
         if self.reviewed and self.open_questions:

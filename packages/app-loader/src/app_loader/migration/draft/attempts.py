@@ -83,6 +83,9 @@ def _find_trained(sides: Sides, store: Store) -> Policy | str:
         return f"its tensors have other names since {followed}; draft from an archive that follows these already"
     if weights > MADE_BYTES:
         return f"{weights >> 20:,} MB of weights, and it holds several copies: at most {MADE_BYTES >> 20} MB"
+    witness = _witness(sides)
+    if not isinstance(witness, str) and not tries_for(sides.tensors, witness):
+        return f"{weights:,} bytes of weights are too many to be passed over again and again"
     try:
         return load_with(archive, resolve_archive(archive, "trained", store)).unwrap()
     except LoaderError as error:
@@ -116,7 +119,7 @@ def _with_witness(sides: Sides, matches: Sequence[Match]) -> tuple[Settled | Non
     tensors: Mapping[str, torch.Tensor] = sides.tensors
     tries = Tries(tries_for(tensors, witness))
     if not tries.left:
-        return None, f"nothing was tried against the witness: {sides.weight_bytes >> 20:,} MB of weights are too many"
+        return None, f"nothing was tried against the witness: {sides.weight_bytes:,} bytes of weights are too many"
     sure = [match for match in matches if match.confidence == "auto"]
     certain = sides.certain_tensors(sure, tensors)
     open_new, open_old = open_sides(matches, sides.old, sides.new)
