@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--rules", type=click.Path(exists=True), help="Today's game rules, a JSON file: adapt to them by name.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def load(path: str, code: str, verify: str, rules: str | None, store: str | None, as_json: bool) -> None:
+def load(path: str, code: str, verify: str, store: str | None, as_json: bool, rules: str | None = None) -> None:
     """Load a policy and say where its code comes from."""
     from mpt_format import open_archive
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mpt_format import Archive
@@ -44,7 +44,7 @@ class Migrated:
     steps: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
     module_versions: Mapping[str, Mapping[str, Any]]
     extra_state: Mapping[str, Any]
-    original: Mapping[str, LazyTensor]
+    original: Mapping[str, LazyTensor] = field(default_factory=dict)
     unwrap: Rename | None = None
     rewrap: Rename | None = None
 
