@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,14 +21,13 @@ from app_loader.errors import IntegrityError, IsolationError
 from app_loader.isolated import DIGEST_DIGITS, OwnedNames, announce_store, make_identifier, owned_names
 from app_loader.store.accepted import Acceptance, find_acceptance, forget_acceptances, write_acceptance
 from app_loader.store.entry import Entry
+from app_loader.store.locking import held_or_awaited
 from app_loader.store.scan import scan_files
 from app_loader.store.unpack import lock_folders, sync, sync_below, unlock_folders, unpack_wheels
 from app_loader.store.wheel import Wheel, read_wheel, wheel_sha256
 
 STORE_VARIABLE = "MPT_STORE"
 _FORMAT = 1
-_WAIT_S = 0.02
-"""How often a process that waits for another to unpack looks again, where the system cannot wake it."""
 
 
 def default_store_path() -> Path:
@@ -101,21 +99,15 @@ class Store:
     def _fill(self, digest: str, add: Callable[[], Entry]) -> Entry:
         """Add an entry while holding its lock, or return it as soon as another process has added it.
 
-        Who waits does so without a look at the clock, and all who wait wake at once: when the lock is let go, the entry
-        is there, and nobody queues for anything. Whoever is killed while adding lets go of it too; then one of the
-        others adds.
+        When the lock is let go, the entry is there for all who waited. Whoever is killed while adding lets go of it too;
+        then one of the others adds.
         """
-        from filelock import FileLock, Timeout
-
         path = self._lock_path(digest)
         while True:
-            try:
-                with FileLock(path, blocking=False):
-                    return add()
-            except Timeout:
-                _wait_for(path)
-                if (entry := self._find_digest(digest)) is not None:
-                    return entry
+            with held_or_awaited(path) as held:
+                entry = add() if held else self._find_digest(digest)
+            if entry is not None:
+                return entry
 
     def _lock_path(self, digest: str) -> Path:
         """Return the file whose lock is held by whoever changes the entry of one unit."""
@@ -252,16 +244,20 @@ class Store:
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry and its bytecode. Processes that imported it keep what they have."""
-        from filelock import FileLock
+        held = False
+        while not held:
+            with held_or_awaited(self._lock_path(entry.digest)) as held:
+                if held:
+                    self._remove(entry)
 
-        with FileLock(self._lock_path(entry.digest)):
-            doomed = self.path / "unpacking" / f"{entry.identifier}.{uuid.uuid4().hex}"
-            doomed.parent.mkdir(parents=True, exist_ok=True)
-            unlock_folders(entry.folder)
-            entry.folder.replace(doomed)
-            shutil.rmtree(doomed)
-            shutil.rmtree(self.path / "bytecode" / entry.identifier, ignore_errors=True)
-            forget_acceptances(self.path, entry.digest)
+    def _remove(self, entry: Entry) -> None:
+        doomed = self.path / "unpacking" / f"{entry.identifier}.{uuid.uuid4().hex}"
+        doomed.parent.mkdir(parents=True, exist_ok=True)
+        unlock_folders(entry.folder)
+        entry.folder.replace(doomed)
+        shutil.rmtree(doomed)
+        shutil.rmtree(self.path / "bytecode" / entry.identifier, ignore_errors=True)
+        forget_acceptances(self.path, entry.digest)
 
 
 def check_pinned(wheel: Path, found: str, sha256: str | None) -> None:
@@ -292,17 +288,6 @@ def _copied(path: Path, folder: Path) -> Wheel:
     copy = folder / path.name
     shutil.copyfile(path, copy)
     return read_wheel(copy, named=path)
-
-
-def _wait_for(lock: Path) -> None:
-    """Return when nobody holds a lock any more, or after a moment where the system cannot tell."""
-    try:
-        import fcntl
-
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-    except (ImportError, OSError):
-        time.sleep(_WAIT_S)
 
 
 def _ordered(wheels: Sequence[Wheel]) -> list[Wheel]:
