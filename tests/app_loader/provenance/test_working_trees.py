@@ -143,6 +143,56 @@ def test_only_files_of_the_package_and_of_its_build_are_taken_untracked(package:
     assert (b"results.csv" in found.diff, b"notes" in found.diff) == (False, False)
 
 
+BESIDE = {
+    "a package": ("import toy_more.deep as deep", "toy_more", {"__init__.py": "", "deep.py": "", "table.yaml": "x: 1"}),
+    "one that another imports": (
+        "from toy_more import f",
+        "toy_last",
+        {"__init__.py": "", "../toy_more/__init__.py": "def f():\n    from toy_last import g"},
+    ),
+    "a relative one": ("from . import sub\nfrom .sub import x", "", {}),
+    "a module": ("import json, toy_single", "", {"toy_single.py": "x = 1"}),
+    "one of several lines": ("from toy_more import (\n    f,\n    deep)", "toy_more", {"__init__.py": "", "deep.py": ""}),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+def test_what_a_package_imports_beside_itself_is_recorded_though_git_does_not_know_it(package: Path, kind: str) -> None:
+    statement, folder, files = BESIDE[kind]
+    (package / "__init__.py").write_text(statement)
+    (package / "sub.py").write_text("x = 1\n")
+    for name, text in files.items():
+        path = (package.parent / folder / name).resolve()
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{text}\n")
+    (package.parent / "stranger").mkdir()
+    (package.parent / "stranger" / "__init__.py").write_text("not_imported = True\n")
+    patch = find_provenance(package).diff or b""
+    for name in files:
+        recorded = (package.parent / folder / name).resolve().relative_to(package.parents[2])
+        assert f"+++ b/{recorded}".encode() in patch or f"b/{recorded} b/{recorded}".encode() in patch.replace(b"a/", b"b/")
+    assert b"stranger" not in patch
+
+
+def test_a_package_of_a_namespace_imports_others_of_it(package: Path, git: Git) -> None:
+    inner, other = package.parent / "org" / "zoo", package.parent / "org" / "more"
+    for folder in (inner, other):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+    git("add", "packages/zoo/org/zoo")
+    git("commit", "--quiet", "-m", "a namespace")
+    for statement in ("from org import more", "import org.more", "from ..more import x", "from .. import more"):
+        (inner / "__init__.py").write_text(f"{statement}\n")
+        assert b"org/more/__init__.py" in (find_provenance(inner).diff or b""), statement
+
+
+def test_a_folder_of_data_with_the_name_of_an_imported_library_is_no_package(package: Path) -> None:
+    (package / "__init__.py").write_text("import datasets\n")
+    (package.parent / "datasets").mkdir()
+    (package.parent / "datasets" / "private.csv").write_text("1\n")
+    assert b"private" not in (find_provenance(package).diff or b"")
+
+
 @pytest.mark.parametrize("intent", [("add",), ("add", "--intent-to-add")])
 def test_what_was_added_to_the_index_is_recorded_as_it_lies_in_the_tree(
     package: Path, git: Git, intent: tuple[str, ...]

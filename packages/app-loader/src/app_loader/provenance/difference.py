@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from app_loader.provenance.beside import imported_beside
 from app_loader.provenance.git import GitError, ask_git, plain_git
 from app_loader.provenance.large_files import read_pointer
 
@@ -137,6 +138,7 @@ class _Files:
         self._tree = tree
         self._project = tree.path(project)
         self._package = tree.path(package)
+        self._folders = package, project
         # Beside a package below src lie the others of the same distribution.
         self._sources = tree.path(package.parent) if package.parent.name == "src" else self._package
         self.unrecorded: list[str] = []
@@ -216,16 +218,23 @@ class _Files:
         return {line[2:]: line[0] in "Ss" and not self._is_there(line[2:]) for line in lines}
 
     def _others(self, tracked: dict[str, tuple[str, str]], staged: dict[str, bool]) -> Iterator[str]:
-        """Yield what the commit does not know: added to the index, beside the package's own, or needed to build."""
+        """Yield what the commit does not know: added to the index, of the package, imported by it, or needed to build."""
         yield from (name for name in staged if name not in tracked)
         others = ("ls-files", "-z", "--others", "--exclude-standard")
         yield from self._ask(*others, "--", self._sources or ".")
         for name in self._ask(*others, "--", self._project or "."):
+            if self._within(name, self._sources):
+                continue
             path = PurePosixPath(name)
             direct = not name.endswith("/") and path.parent == PurePosixPath(self._project or ".")
             build = path.name.lower() in _BUILD_FILES or path.name.lower().startswith(_BUILD_STEMS)
-            if direct and build and not self._within(name, self._sources):
+            if (direct and build) or any(self._within(name, each) or name == each for each in self._imported):
                 yield name
+
+    @cached_property
+    def _imported(self) -> list[str]:
+        """What the package imports of its project, looked for only where git does not know a file beside it."""
+        return [self._tree.path(path) for path in imported_beside(*self._folders)]
 
     def _filters(self, names: list[str]) -> dict[str, str]:
         given = b"".join(name.encode(errors="surrogateescape") + b"\0" for name in names)
