@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from app_loader.isolated import original_name
+from app_loader.isolated import isolate_directory, original_name
 from app_loader.store import Entry, Store
 from torch.utils.data import DataLoader
 
@@ -98,6 +98,51 @@ def test_a_child_without_the_store_names_version_store_and_fix(versions: AddVers
     distribution, version, store, command = done.stdout.decode().strip().split("|")
     assert (distribution, version, store) == ("toy-zoo", "2.0", str(tmp_path / "elsewhere"))
     assert command.startswith("mpt zoo add toy-zoo==2.0")
+
+
+def folder_of(path: Path, number: int) -> Path:
+    for name, text in FILES.items():
+        file = path / str(number) / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text.replace("{n}", str(number)))
+    return path / str(number)
+
+
+@pytest.mark.parametrize("environment", ["kept", "lost"])
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_instances_of_isolated_folders_go_there_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, environment: str
+) -> None:
+    units = [isolate_directory(folder_of(tmp_path, n), bytecode=tmp_path / f"bytecode{n}") for n in (1, 2, 3)]
+    modules = [unit.import_module("toy_zoo.things") for unit in units]
+    if environment == "lost":
+        monkeypatch.delenv("MPT_FOLDERS")
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert [pool.apply(m.answer_of, (m.Thing(10),)) for m in modules] == [10, 20, 30]
+        back = [pool.apply(m.thing_of, (10,)) for m in modules]
+    assert [type(thing) for thing in back] == [m.Thing for m in modules]
+
+
+@pytest.mark.parametrize("fate", ["changed", "gone", "never announced"])
+def test_a_folder_that_is_not_what_it_was_is_named_and_nothing_of_it_runs(tmp_path: Path, fate: str) -> None:
+    folder = folder_of(tmp_path, 1)
+    thing = isolate_directory(folder, bytecode=tmp_path / "bytecode").import_module("toy_zoo.things").Thing(1)
+    data = pickle.dumps(thing)
+    marker = tmp_path / "ran"
+    if fate == "changed":
+        (folder / "toy_zoo" / "__init__.py").write_text(f"open({str(marker)!r}, 'w')")
+    elif fate == "gone":
+        folder.rename(tmp_path / "elsewhere")
+    program = (
+        "import pickle, sys\nfrom app_loader.errors import UnitNotFoundError\n"
+        "try:\n    pickle.loads(sys.stdin.buffer.read())\n"
+        "except UnitNotFoundError as e:\n    print(e.folder, 'isolate_directory' in e.next_command, sep='|')"
+    )
+    told = os.environ if fate != "never announced" else {k: v for k, v in os.environ.items() if k != "MPT_FOLDERS"}
+    done = subprocess.run([sys.executable, "-c", program], input=data, capture_output=True, env=dict(told), check=True)
+    named = "None" if fate == "never announced" else str(folder)
+    assert done.stdout.decode().strip() == f"{named}|True"
+    assert not marker.exists()
 
 
 def test_a_child_told_of_the_store_needs_nothing_else(versions: AddVersions, store: Store) -> None:

@@ -11,7 +11,7 @@ LoaderError (an MptError)
 │   ├── NativeCodeError            it holds compiled modules: a process takes one version of those
 │   ├── RegistrationConflictError  two versions claim one name in a table of the process
 │   ├── SharedLibraryError         it does not run with today's shared libraries: which moved, what would help
-│   └── UnitNotFoundError          an isolated module was asked for by name; no store here has its unit
+│   └── UnitNotFoundError          an isolated module was asked for by name; no store or folder here has its unit
 ├── SourceRefusedError         the settings do not allow to take code from there, or nothing could be taken
 ├── SettingsError              mpt.toml or [tool.mpt] breaks its grammar
 ├── DeviceError                the weights cannot be put on the device asked for (also a RuntimeError)
@@ -267,26 +267,46 @@ class SharedLibraryError(IsolationError, ImportError):
 
 
 class UnitNotFoundError(IsolationError, ModuleNotFoundError):
-    """An isolated module was asked for by name, as unpickling does, and no store here has its unit.
+    """An isolated module was asked for by name, as unpickling does, and no store or folder here has its unit.
 
     Attributes:
         distribution: the unit's distribution.
         version: its version.
         digest: the first digits of its digest.
         stores: the stores that were searched.
+        folder: the folder that was the unit in the sending process, None where none was announced.
     """
 
-    def __init__(self, module: str, *, distribution: str, version: str, digest: str, stores: Sequence[str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        *,
+        distribution: str,
+        version: str,
+        digest: str,
+        stores: Sequence[str],
+        folder: str | None = None,
+    ) -> None:
         self.distribution = distribution
         self.version = version
         self.digest = digest
         self.stores = tuple(stores)
-        super().__init__(
-            module,
-            f"it belongs to {distribution} {version} (digest {digest}...), which none of these stores has: "
-            f"{', '.join(stores) or 'none known'}",
-            f"mpt zoo add {distribution}=={version}   # or set MPT_STORE to the store of the sending process",
-        )
+        self.folder = folder
+        unit = f"it belongs to {distribution} {version} (digest {digest}...)"
+        if folder is not None:
+            super().__init__(
+                module,
+                f"{unit}, which was the folder {folder}; that is not there, or its files have changed since",
+                f"app_loader.isolated.isolate_directory({folder!r}) in the process that sends, once more; "
+                "a store keeps its files as they are: mpt zoo add WHEEL",
+            )
+        else:
+            super().__init__(
+                module,
+                f"{unit}, which none of these stores has: {', '.join(stores) or 'none known'}",
+                f"mpt zoo add {distribution}=={version}   # or set MPT_STORE to the store of the sending process; "
+                "where it was a folder there, app_loader.isolated.isolate_directory(FOLDER) here",
+            )
 
 
 class SourceRefusedError(LoaderError):

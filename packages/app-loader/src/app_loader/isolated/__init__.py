@@ -4,6 +4,7 @@ Importing this package installs its finder; nothing else happens until an isolat
 namespacing, not a sandbox: isolated code can do whatever any imported code can do.
 """
 
+from app_loader.isolated._announced import announce_store
 from app_loader.isolated._directory import isolate_directory
 from app_loader.isolated._finder import install
 from app_loader.isolated._names import DIGEST_DIGITS, make_identifier, original_name
@@ -11,7 +12,6 @@ from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
 from app_loader.isolated._tripwires import Effect, Effects, watched
 from app_loader.isolated._unit import Part, Unit
 from app_loader.isolated._units import (
-    announce_store,
     find_known_unit,
     find_unit,
     is_imported,

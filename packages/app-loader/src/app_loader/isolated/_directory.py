@@ -13,6 +13,7 @@ from email.message import Message
 from email.parser import HeaderParser
 from pathlib import Path
 
+from app_loader.isolated._announced import IsolatedFolder, announce_folder
 from app_loader.isolated._owned import OwnedNames, owned_names
 from app_loader.isolated._unit import Part, Unit
 from app_loader.isolated._units import register_unit
@@ -28,9 +29,23 @@ def isolate_directory(path: str | os.PathLike[str], name: str | None = None, *, 
         name: the distribution whose version names the unit; the one that brings the most files when not given.
         bytecode: where to keep compiled modules; below the temporary folder when not given.
 
-    Child processes find modules of a folder only after calling this too; a stored wheel needs no such call.
+    Child processes of multiprocessing find the folder too, as long as its files are the same.
     """
-    folder = Path(path).resolve()
+    unit = _describe(Path(path).resolve(), name, bytecode)
+    announce_folder(IsolatedFolder(unit.identifier, str(unit.folder), name, str(unit.bytecode)))
+    return register_unit(unit)
+
+
+def find_isolated_folder(announced: IsolatedFolder) -> Unit | None:
+    """Return the unit of a folder that another process isolated, None where its files are no longer the same."""
+    folder = Path(announced.path)
+    if not folder.is_dir():
+        return None
+    unit = _describe(folder, announced.name, Path(announced.bytecode))
+    return register_unit(unit) if unit.identifier == announced.identifier else None
+
+
+def _describe(folder: Path, name: str | None, bytecode: Path | None) -> Unit:
     files = sorted(_listing(folder))
     parts = _parts(folder, files)
     main = next((part for part in parts if _normal(part.distribution) == _normal(name)), None) if name else None
@@ -39,7 +54,7 @@ def isolate_directory(path: str | os.PathLike[str], name: str | None = None, *, 
     if bytecode is None:
         user = os.getuid() if hasattr(os, "getuid") else 0
         bytecode = Path(tempfile.gettempdir()) / f"mpt-bytecode-{user}" / digest[:16]
-    return register_unit(Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode))
+    return Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode)
 
 
 def _listing(folder: Path) -> list[str]:

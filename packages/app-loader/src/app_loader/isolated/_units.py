@@ -1,84 +1,27 @@
-"""Which units this process knows, and where a child process finds them.
+"""Which units this process knows, and how it finds one that another process knew.
 
-A store is announced in two ways, so that a child started by spawn or forkserver can unpickle an isolated class: an
-environment variable, and a reference inside multiprocessing's own process configuration, which travels with each
-`Process` and arrives before its target does. The disk is read only when a name is asked for that is not known yet.
+The disk is read only when a name is asked for that is not known yet: in the stores and the folders that were announced.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import multiprocessing.process
-import os
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from app_loader.errors import IsolationError, UnitNotFoundError
+from app_loader.isolated._announced import announce_store, announced_folders, searched_stores
 from app_loader.isolated._names import PREFIX, find_identity
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._unit import Part, Unit
 
-STORES_VARIABLE = "MPT_STORES"
-"""Stores known to this process and its children, separated as PATH is."""
-STORE_VARIABLE = "MPT_STORE"
-"""The default store, set by people."""
 ENTRY_FILE = "entry.json"
 
 _units: dict[str, Unit] = {}
 _lock = threading.RLock()
-
-
-class StoreReference:
-    """A store's folder that announces itself wherever it is unpickled."""
-
-    def __init__(self, roots: tuple[str, ...]) -> None:
-        self.roots = roots
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self.roots,)
-
-
-def _arrived(roots: tuple[str, ...]) -> StoreReference:
-    for root in roots:
-        announce_store(Path(root))
-    return StoreReference(roots)
-
-
-def announce_store(root: Path) -> None:
-    """Make a store known to this process and to the processes it starts."""
-    known = os.environ.get(STORES_VARIABLE, "").split(os.pathsep)
-    if str(root) in known:
-        return
-    roots = (*(text for text in known if text), str(root))
-    os.environ[STORES_VARIABLE] = os.pathsep.join(roots)
-    # The configuration is copied into every Process and pickled before its target.
-    config = getattr(multiprocessing.process.current_process(), "_config", None)
-    if config is not None:
-        config["mpt_stores"] = StoreReference(roots)
-
-
-def announced_stores() -> list[Path]:
-    """Return the stores this process was told of."""
-    return [Path(text) for text in os.environ.get(STORES_VARIABLE, "").split(os.pathsep) if text]
-
-
-def searched_stores() -> list[Path]:
-    """Return every store in which an unknown unit is looked for."""
-    default = os.environ.get(STORE_VARIABLE)
-    found = announced_stores()
-    if default and Path(default) not in found:
-        found.append(Path(default))
-    if not default:
-        import platformdirs
-
-        standard = Path(platformdirs.user_data_dir("mpt")) / "store"
-        if standard not in found:
-            found.append(standard)
-    return found
 
 
 def register_unit(unit: Unit) -> Unit:
@@ -120,10 +63,10 @@ def known_units() -> list[Unit]:
 
 
 def find_unit(identifier: str) -> Unit | None:
-    """Return a unit by identifier, from this process or from a store; None for a name that no unit can have.
+    """Return a unit by identifier, from this process, a store or a folder; None for a name that no unit can have.
 
     Raises:
-        UnitNotFoundError: it is a unit's name, and no store here holds it.
+        UnitNotFoundError: it is a unit's name, and no store or folder here holds it.
     """
     unit = _units.get(identifier)
     if unit is not None:
@@ -137,12 +80,20 @@ def find_unit(identifier: str) -> Unit | None:
         if (folder / ENTRY_FILE).is_file():
             announce_store(root)
             return register_unit(read_unit(folder))
+    isolated = announced_folders().get(identifier)
+    if isolated is not None:
+        from app_loader.isolated._directory import find_isolated_folder
+
+        unit = find_isolated_folder(isolated)
+        if unit is not None:
+            return unit
     raise UnitNotFoundError(
         PREFIX + identifier,
         distribution=identity.distribution,
         version=identity.version,
         digest=identity.digest,
         stores=[str(root) for root in stores],
+        folder=isolated.path if isolated is not None else None,
     )
 
 
