@@ -6,6 +6,7 @@ Where a compiler cannot tell who asks, it refuses; none of them takes another ve
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,24 @@ def _answers(modules: list[ModuleType], prepare: Callable[[Any], Callable[..., A
 
 def test_compiled_code_calls_its_own(modules: list[ModuleType]) -> None:
     assert _answers(modules, lambda net: torch.compile(net, backend="eager")) == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize("registration", ["a wrapped function of a shared module", "a new property of a shared class"])
+def test_registering_imports_no_compiler_and_what_is_compiled_later_calls_its_own(
+    versions: AddVersions, store: Store, tmp_path: Path, registration: str
+) -> None:
+    code, call = CONTESTED[registration]
+    versions({"toy_zoo/__init__.py": code + NET.replace("{call}", call)})
+    program = (
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport torch\nfrom app_loader.store import Store\n"
+        "entries = Store(sys.argv[1]).entries()\nnets = [e.import_module('toy_zoo').Net() for e in entries]\n"
+        "finders = len(sys.meta_path)\nprint('torch._dynamo' in sys.modules)\n"
+        "compiled = [torch.compile(net, backend='eager') for net in nets]\n"
+        "for net in (*compiled, *compiled): print(int(net(torch.ones(2))[0]) - 1)\nprint(finders - len(sys.meta_path))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, str(store.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "1", "2", "3", "1", "2", "3", "1"]
 
 
 def test_exported_and_traced_code_has_its_own(modules: list[ModuleType]) -> None:

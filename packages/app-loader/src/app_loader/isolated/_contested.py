@@ -23,6 +23,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Literal
 
 from app_loader.errors import RegistrationConflictError
+from app_loader.isolated._from_dynamo import keep_from_dynamo
 from app_loader.isolated._names import PREFIX
 from app_loader.isolated._same import same
 from app_loader.isolated._unit import Unit
@@ -54,7 +55,6 @@ class Contested:
         self.alike = True
         self.own: dict[str, tuple[Unit, Any]] = {}
         self.stand_in: Any = _STAND_INS[kind](self)
-        _keep_from_dynamo(Contested.choose, Contested._of)
 
     def add(self, unit: Unit, value: Any) -> None:
         """Give a unit its own."""
@@ -159,16 +159,8 @@ def _function_stand_in(contest: Contested) -> Callable[..., Any]:
         with contextlib.suppress(TypeError, ValueError):  # a function of C may tell nothing
             vars(contested)["__signature__"] = inspect.signature(contest.plain)
     setattr(contested, _ATTRIBUTE, contest)
-    _keep_from_dynamo(contested)
+    keep_from_dynamo(contested, because=_DEPENDS)
     return contested
-
-
-def _keep_from_dynamo(*functions: Any) -> None:
-    """Let Dynamo call functions instead of following them, and follow what those call."""
-    if "torch" in sys.modules:
-        for function in functions:
-            importlib.import_module("torch._dynamo.decorators").skip(function)
-            function._torchdynamo_disable_msg = _DEPENDS
 
 
 def _member_stand_in(contest: Contested) -> property:
@@ -184,7 +176,7 @@ def _member_stand_in(contest: Contested) -> property:
         contest.choose((instance,)).__delete__(instance)
 
     setattr(get, _ATTRIBUTE, contest)
-    _keep_from_dynamo(get, set_, delete)
+    keep_from_dynamo(get, set_, delete, because=_DEPENDS)
     return property(get, set_, delete)
 
 
@@ -234,4 +226,5 @@ def _itself(value: Any) -> Any:
     return value
 
 
+keep_from_dynamo(Contested.choose, Contested._of, because=_DEPENDS)
 _STAND_INS: dict[Kind, Any] = {"function": _function_stand_in, "class": _ClassStandIn, "member": _member_stand_in}
