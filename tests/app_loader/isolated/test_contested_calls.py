@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Barrier
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ class Registry:
         return decorate
 
 registry = Registry()
+table = {}
 """
 NET = "\nclass Net(torch.nn.Module):\n    def forward(self, x): return {call} + 1\n"
 CONTESTED = {
@@ -152,6 +154,42 @@ def test_a_child_process_calls_each_versions_own(versions: AddVersions, method: 
         for number in range(len(CONTESTED)):
             nets = [entry.import_module(f"toy_zoo.m{number}").Net() for entry in entries.values()]
             assert [float(pool.apply(net, (X,))[0]) - 1 for net in nets] == [1, 2, 3]
+
+
+RUNNING = {
+    "assigning": "toy_shared.table['toy'] = f",
+    "setting an attribute": "setattr(toy_shared, 'toy', f)",
+    "registering": "toy_shared.registry.register('toy')(f)",
+}
+
+
+@pytest.mark.parametrize("way", RUNNING)
+def test_of_threads_that_write_while_the_program_runs_each_reaches_its_own(versions: AddVersions, way: str) -> None:
+    source = (
+        "import toy_shared\ndef f(): return {n}\ndef write():\n    {way}\n"
+        "def ask():\n    return (toy_shared.table | toy_shared.registry.made | vars(toy_shared))['toy']()"
+    )
+    entries = versions({"toy_zoo.py": source.replace("{way}", RUNNING[way])})
+    modules = [entry.import_module("toy_zoo") for entry in entries.values()]
+    shared = importlib.import_module("toy_shared")
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    start = Barrier(3)
+
+    def run(module: ModuleType) -> int:
+        start.wait()
+        module.write()
+        start.wait()
+        return int(module.ask())
+
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            for _ in range(60):
+                assert list(pool.map(run, modules)) == [1, 2, 3]
+                for place in (shared.table, shared.registry.made, vars(shared)):
+                    place.pop("toy", None)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_of_threads_that_import_at_once_one_holds_the_place_and_the_others_are_refused(versions: AddVersions) -> None:

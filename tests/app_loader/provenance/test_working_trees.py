@@ -152,7 +152,11 @@ BESIDE = {
     ),
     "a relative one": ("from . import sub\nfrom .sub import x", "", {}),
     "a module": ("import json, toy_single", "", {"toy_single.py": "x = 1"}),
-    "one of several lines": ("from toy_more import (\n    f,\n    deep)", "toy_more", {"__init__.py": "", "deep.py": ""}),
+    "one of several lines": (
+        "from toy_more import (\n    f,\n    deep)",
+        "toy_more",
+        {"__init__.py": "", "deep.py": ""},
+    ),
 }
 
 
@@ -170,7 +174,7 @@ def test_what_a_package_imports_beside_itself_is_recorded_though_git_does_not_kn
     patch = find_provenance(package).diff or b""
     for name in files:
         recorded = (package.parent / folder / name).resolve().relative_to(package.parents[2])
-        assert f"+++ b/{recorded}".encode() in patch or f"b/{recorded} b/{recorded}".encode() in patch.replace(b"a/", b"b/")
+        assert f"diff --git a/{recorded} b/{recorded}\n".encode() in patch
     assert b"stranger" not in patch
 
 

@@ -27,7 +27,8 @@ from app_loader.isolated._units import find_known_unit
 
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "nothing"})()
 _log = logging.getLogger("app_loader.isolated")
-_lock = threading.RLock()
+lock = threading.RLock()
+"""Held while a place is asked for and written to."""
 _claims: dict[tuple[int, Hashable], _Claim] = {}
 
 
@@ -71,7 +72,7 @@ def claim(
     Raises:
         RegistrationConflictError: another unit holds the place with other content.
     """
-    with _lock:
+    with lock:
         place = (id(owner), key)
         held = _claims.get(place)
         if held is not None and held.value is not current:
@@ -174,7 +175,7 @@ def holder_of(owner: Any, key: Hashable, current: Any) -> Unit | None:
 def withdraw(unit: Unit) -> list[str]:
     """Take out again what a unit wrote, wherever it still stands as written; return which places those are."""
     found = []
-    with _lock:
+    with lock:
         for place, held in reversed(list(_claims.items())):
             contest = contested(held.value)
             if contest is not None:

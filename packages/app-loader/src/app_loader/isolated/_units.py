@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from app_loader.errors import IsolationError, UnitNotFoundError
 from app_loader.isolated._announced import announce_store, announced_folders, searched_stores

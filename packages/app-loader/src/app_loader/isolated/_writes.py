@@ -2,7 +2,8 @@
 
 Three kinds of place, and only where the name it starts from was imported from a shared module:
 
-- assigning or deleting an attribute or item: ``torch.nn.Linear.forward = mine``, ``ACTIVATIONS["mine"] = f``;
+- assigning an attribute or item: ``torch.nn.Linear.forward = mine``, ``ACTIVATIONS["mine"] = f``. The ledger writes
+  itself, so that no other thread asks between its answer and the write;
 - `setattr` with three arguments, on anything but `self`;
 - a call or decorator that registers, as its name says: ``OmegaConf.register_new_resolver(...)``.
 
@@ -77,7 +78,7 @@ class Writes:
     def __init__(self, bindings: Mapping[str, str]) -> None:
         self._bindings = {name: dotted for name, dotted in bindings.items() if dotted not in _REPORTING}
         self._calling = bindings
-        self._by_kind: dict[type[ast.AST], Callable[[Any, Scope | None], None]] = {
+        self._by_kind: dict[type[ast.AST], Callable[[Any, Place], None]] = {
             ast.FunctionDef: self._definition,
             ast.AsyncFunctionDef: self._definition,
             ast.ClassDef: self._definition,
@@ -98,30 +99,37 @@ class Writes:
         for place in reversed(places):
             rewrite = self._by_kind.get(type(place.node))
             if rewrite is not None:
-                rewrite(place.node, place.scope)
+                rewrite(place.node, place)
 
-    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, scope: Scope | None) -> None:
+    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, place: Place) -> None:
         for index, decorator in enumerate(node.decorator_list):
-            if isinstance(decorator, ast.Call) and self._registers(decorator.func, scope):
+            if isinstance(decorator, ast.Call) and self._registers(decorator.func, place.scope):
                 decorator.func = _helper(REGISTER, decorator.func)
-            elif self._registers(decorator, scope):
+            elif self._registers(decorator, place.scope):
                 node.decorator_list[index] = _helper(REGISTER, decorator)
 
-    def _assign(self, node: ast.Assign, scope: Scope | None) -> None:
+    def _assign(self, node: ast.Assign, place: Place) -> None:
+        own = [target for target in node.targets if not self._is_shared(target, place.scope)]
         for target in node.targets:
-            node.value = self._reported(target, node.value, scope)
+            if target not in own:
+                node.value = _written(target, node.value)
+        if own:
+            node.targets = own
+        else:
+            place.put(ast.copy_location(ast.Expr(node.value), node))
 
-    def _annotated(self, node: ast.AnnAssign, scope: Scope | None) -> None:
-        if node.value is not None:
-            node.value = self._reported(node.target, node.value, scope)
+    def _annotated(self, node: ast.AnnAssign, place: Place) -> None:
+        if node.value is not None and self._is_shared(node.target, place.scope):
+            place.put(ast.copy_location(ast.Expr(_written(node.target, node.value)), node))
 
-    def _call(self, node: ast.Call, _: Scope | None) -> None:
+    def _call(self, node: ast.Call, _: Place) -> None:
         called = node.func
         plain = not node.keywords and len(node.args) == 3 and not any(isinstance(a, ast.Starred) for a in node.args)
         if isinstance(called, ast.Name) and called.id == "setattr" and plain and not _is_self(node.args[0]):
             node.func = ast.copy_location(ast.Name(SETATTR, ast.Load()), called)
 
-    def _expression(self, node: ast.Expr, scope: Scope | None) -> None:
+    def _expression(self, node: ast.Expr, place: Place) -> None:
+        scope = place.scope
         call = node.value
         if isinstance(call, ast.Call) and self._registers(call.func, scope):
             call.func = _helper(REGISTER, call.func)
@@ -134,21 +142,14 @@ class Writes:
         last = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
         return _registers(last) and self._starts_from(self._calling, called, scope)
 
-    def _reported(self, target: ast.expr, value: ast.expr, scope: Scope | None) -> ast.expr:
-        """Return the value, passed through the ledger where the target belongs to a shared module."""
-        if not isinstance(target, ast.Attribute | ast.Subscript):
-            return value
-        if not self._starts_from(self._bindings, target, scope):
-            return value
-        owner = ast.parse(ast.unparse(target.value), mode="eval").body
-        key: ast.expr
+    def _is_shared(self, target: ast.expr, scope: Scope | None) -> bool:
+        """Whether a target is an attribute or item of something that was imported from a shared module."""
         if isinstance(target, ast.Attribute):
-            kind, key = "attribute", ast.Constant(target.attr)
-        elif isinstance(target.slice, ast.Constant | ast.Name | ast.Attribute):  # evaluated twice: only what may be
-            kind, key = "item", ast.parse(ast.unparse(target.slice), mode="eval").body
-        else:
-            return value
-        return _helper(WRITE, value, owner, key, ast.Constant(kind))
+            if target.attr.startswith("__") and not target.attr.endswith("__"):
+                return False  # inside a class another name is meant
+        elif not isinstance(target, ast.Subscript) or any(isinstance(n, ast.Slice) for n in ast.walk(target.slice)):
+            return False
+        return self._starts_from(self._bindings, target, scope)
 
     def _starts_from(self, names: Mapping[str, str], node: ast.expr, scope: Scope | None) -> bool:
         """Whether a chain of attributes and items starts from one of some names, and no function has its own of it."""
@@ -166,6 +167,14 @@ class Writes:
         if function not in self._made:
             self._made[function] = _locals(function)
         return self._made[function]
+
+
+def _written(target: ast.expr, value: ast.expr) -> ast.Call:
+    """Return the call that writes a value to an attribute or item, and gives what stands there."""
+    assert isinstance(target, ast.Attribute | ast.Subscript)
+    attribute = isinstance(target, ast.Attribute)
+    key = ast.Constant(target.attr) if isinstance(target, ast.Attribute) else target.slice
+    return _helper(WRITE, value, target.value, key, ast.Constant("attribute" if attribute else "item"))
 
 
 def _helper(name: str, first: ast.expr, *others: ast.expr) -> ast.Call:

@@ -218,7 +218,7 @@ class _Files:
         return {line[2:]: line[0] in "Ss" and not self._is_there(line[2:]) for line in lines}
 
     def _others(self, tracked: dict[str, tuple[str, str]], staged: dict[str, bool]) -> Iterator[str]:
-        """Yield what the commit does not know: added to the index, of the package, imported by it, or needed to build."""
+        """Yield what the commit does not know: added to the index, of the package, imported by it, needed to build."""
         yield from (name for name in staged if name not in tracked)
         others = ("ls-files", "-z", "--others", "--exclude-standard")
         yield from self._ask(*others, "--", self._sources or ".")

@@ -99,8 +99,8 @@ class Store:
     def _fill(self, digest: str, add: Callable[[], Entry]) -> Entry:
         """Add an entry while holding its lock, or return it as soon as another process has added it.
 
-        When the lock is let go, the entry is there for all who waited. Whoever is killed while adding lets go of it too;
-        then one of the others adds.
+        When the lock is let go, the entry is there for all who waited. Whoever is killed while adding lets go of it
+        too; then one of the others adds.
         """
         path = self._lock_path(digest)
         while True:

@@ -108,9 +108,9 @@ def furnish(unit: Unit) -> None:
 
 def _write(unit: Unit) -> Callable[..., Any]:
     def write(value: Any, owner: Any, key: Any, kind: str) -> Any:
-        from app_loader.isolated.shims.writes import written  # most units write to nothing shared
+        from app_loader.isolated.shims.writes import write_shared  # most units write to nothing shared
 
-        return written(unit, value, owner, key, kind)
+        return write_shared(unit, value, owner, key, kind)
 
     return write
 
@@ -119,9 +119,10 @@ def _setattr(unit: Unit) -> Callable[..., Any]:
     write = _write(unit)
 
     def set_attribute(owner: Any, name: str, value: Any) -> None:
-        if isinstance(owner, type | ModuleType):  # of an object it is nobody else's business; Dynamo follows this
-            value = write(value, owner, name, "attribute")
-        setattr(owner, name, value)
+        if isinstance(owner, type | ModuleType):
+            write(value, owner, name, "attribute")
+        else:  # of an object it is nobody else's business; Dynamo follows this
+            setattr(owner, name, value)
 
     return set_attribute
 

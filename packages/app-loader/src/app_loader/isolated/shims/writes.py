@@ -1,9 +1,13 @@
-"""What rewritten code calls where it writes into things of the process: each write asks the ledger first."""
+"""What rewritten code calls where it writes into things of the process: each write asks the ledger first.
+
+Asking and writing are one step: no other thread asks between them.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Hashable, MutableMapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -19,14 +23,41 @@ from app_loader.isolated._unit import Unit
 _CHAINED = frozenset({"__subclasshook__"})
 """A hook that is asked about one class after another answers for its own version's, and asks the one it found."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PATIENCE_S = 10.0
+_registering = threading.RLock()
+"""Held while a function registers and what it did is looked at."""
 
 
-def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
-    """Return the value that is about to be written to an attribute or item of something shared.
+def write_shared(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
+    """Write a value to an attribute or item of something shared; return what stands there then.
+
+    Args:
+        unit: whose code writes.
+        value: what it writes.
+        owner: what it writes to.
+        key: the attribute's name, or the item's key.
+        kind: ``attribute`` or ``item``.
 
     Raises:
-        RegistrationConflictError: another unit holds that place with other content.
+        RegistrationConflictError: another unit holds that place with other content; nothing was written.
     """
+    if (kind == "attribute" and key in _CHAINED) or (isinstance(value, _PLAIN) and not unit.importing):
+        # A setting made while the program runs, as a seed is, is no registration; compilers follow it to the write.
+        return _put(owner, key, value, kind)
+    with _ledger.lock:
+        return _put(owner, key, _asked(unit, value, owner, key, kind), kind)
+
+
+def _put(owner: Any, key: Any, value: Any, kind: str) -> Any:
+    if kind == "attribute":
+        setattr(owner, key, value)
+    else:
+        owner[key] = value
+    return value
+
+
+def _asked(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
+    """Return what has to stand where a value is about to be written."""
     if isinstance(owner, ShimModule):
         if key in vars(owner):
             return value  # the unit's own
@@ -50,8 +81,6 @@ def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
             else:
                 owner[key] = former
 
-    if key in _CHAINED or (isinstance(value, _PLAIN) and not unit.importing):
-        return value  # a setting made while the program runs, as a seed is: not a registration
     if not _ledger.is_own(unit, owner):
         return claim(
             unit,
@@ -67,23 +96,29 @@ def written(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
     return value
 
 
-def registering(unit: Unit, called: Any) -> Any:
+def registering(unit: Unit, called: Any, *, returned: bool = False) -> Any:
     """Return a function that registers: what it changes in the tables that it can reach is asked for.
 
     A decorator that it returns is followed in the same way. Once the unit is imported, only a function whose name says
-    that it registers is: `update` and the like belong to ordinary work then.
+    that it registers is, with the decorator that it `returned`: `update` and the like belong to ordinary work then.
     """
-    if not unit.importing and "regist" not in getattr(called, "__name__", "").lower():
+    if not unit.importing and not returned and "regist" not in getattr(called, "__name__", "").lower():
         return called
 
     def register(*arguments: Any, **options: Any) -> Any:
         given = (*arguments, *options.values())
-        if isinstance(called, BuiltinFunctionType):
-            _claim_in_c(unit, called, given)
-            return called(*arguments, **options)
-        result = _watched(unit, called, arguments, options)
+        # A function that registers may wait for a module that a thread imports which waits here: no wait is for ever.
+        alone = _registering.acquire(timeout=_PATIENCE_S)
+        try:
+            if isinstance(called, BuiltinFunctionType):
+                _claim_in_c(unit, called, given)
+                return called(*arguments, **options)
+            result = _watched(unit, called, arguments, options)
+        finally:
+            if alone:
+                _registering.release()
         made_here = isinstance(result, FunctionType | functools.partial) and _ledger.unit_of(result) is None
-        return registering(unit, result) if made_here and result not in given else result
+        return registering(unit, result, returned=True) if made_here and result not in given else result
 
     return register
 
