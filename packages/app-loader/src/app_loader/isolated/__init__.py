@@ -9,11 +9,11 @@ from app_loader.isolated._directory import isolate_directory
 from app_loader.isolated._finder import install
 from app_loader.isolated._names import DIGEST_DIGITS, make_identifier, original_name
 from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
+from app_loader.isolated._search import find_unit
 from app_loader.isolated._tripwires import Effect, Effects, watched
 from app_loader.isolated._unit import Part, Unit
 from app_loader.isolated._units import (
     find_known_unit,
-    find_unit,
     is_imported,
     known_units,
     read_unit,

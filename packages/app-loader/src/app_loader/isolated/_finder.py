@@ -19,8 +19,8 @@ from policy_interface.origin import ORIGIN_ATTRIBUTE
 from app_loader.errors import NativeCodeError
 from app_loader.isolated._loader import isolate_spec
 from app_loader.isolated._names import PREFIX, SHIMS
+from app_loader.isolated._search import find_unit
 from app_loader.isolated._unit import Unit
-from app_loader.isolated._units import find_unit
 from app_loader.isolated.shims import furnish, make_shim
 
 

@@ -1,7 +1,4 @@
-"""Which units this process knows, and how it finds one that another process knew.
-
-The disk is read only when a name is asked for that is not known yet: in the stores and the folders that were announced.
-"""
+"""Which units this process knows, and how one is read from a store's entry."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app_loader.errors import IsolationError, UnitNotFoundError
-from app_loader.isolated._announced import announce_store, announced_folders, searched_stores
-from app_loader.isolated._names import PREFIX, find_identity
+from app_loader.errors import IsolationError
+from app_loader.isolated._names import PREFIX
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._unit import Part, Unit
 
@@ -61,41 +57,6 @@ def known_units() -> list[Unit]:
     """Return the units of this process."""
     with _lock:
         return list(_units.values())
-
-
-def find_unit(identifier: str) -> Unit | None:
-    """Return a unit by identifier, from this process, a store or a folder; None for a name that no unit can have.
-
-    Raises:
-        UnitNotFoundError: it is a unit's name, and no store or folder here holds it.
-    """
-    unit = _units.get(identifier)
-    if unit is not None:
-        return unit
-    identity = find_identity(identifier)
-    if identity is None:
-        return None
-    stores = searched_stores()
-    for root in stores:
-        folder = root / "entries" / identifier
-        if (folder / ENTRY_FILE).is_file():
-            announce_store(root)
-            return register_unit(read_unit(folder))
-    isolated = announced_folders().get(identifier)
-    if isolated is not None:
-        from app_loader.isolated._directory import find_isolated_folder
-
-        unit = find_isolated_folder(isolated)
-        if unit is not None:
-            return unit
-    raise UnitNotFoundError(
-        PREFIX + identifier,
-        distribution=identity.distribution,
-        version=identity.version,
-        digest=identity.digest,
-        stores=[str(root) for root in stores],
-        folder=isolated.path if isolated is not None else None,
-    )
 
 
 def is_imported(unit: Unit, name: str) -> bool:
