@@ -21,9 +21,9 @@ _ROLES = (
     ("norm", "ln", "layernorm", "bn", "batchnorm", "rmsnorm", "groupnorm", "norms"),
     ("attn", "attention", "attentions", "mha", "mhsa", "attns"),
     ("mlp", "ffn", "ff", "feedforward"),
-    ("q", "query", "queries", "wq"),
-    ("k", "key", "keys", "wk"),
-    ("v", "value", "values", "wv"),
+    ("q", "query", "queries", "wq", "qlinear", "qproj", "qlin"),
+    ("k", "key", "keys", "wk", "klinear", "kproj", "klin"),
+    ("v", "value", "values", "wv", "vlinear", "vproj", "vlin"),
     ("weight", "gamma"),
     ("bias", "beta"),
     ("embed", "embedding", "embeddings", "embedder", "emb"),
@@ -38,6 +38,7 @@ _ROLES = (
     ("downsample", "downsampling", "down", "downsampler"),
     ("rel", "relative"),
     ("self",),
+    ("crossattn", "crossattention", "encoderattn", "encoderattention", "encattn", "encdecattn", "encdecattention"),
     ("cls", "class"),
     ("dist", "distillation"),
     ("pi", "policy", "actor"),
@@ -179,6 +180,15 @@ def pattern(key: str) -> str:
 def numbers(key: str) -> tuple[int, ...]:
     """The numbers in a key, in order."""
     return tuple(int(found) for found in _NUMBER.findall(key))
+
+
+def same_type(one: str, other: str) -> bool:
+    """Whether two module types are one, or one is named as a special case of the other.
+
+    `QuantLinear` is a `Linear`: it keeps what its weights mean, and which of their axes is which.
+    """
+    short, long = sorted((one, other), key=len)
+    return short == long or (short[:1].isupper() and long.endswith(short))
 
 
 def plain_leaf(key: str) -> bool:

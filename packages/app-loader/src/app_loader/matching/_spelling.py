@@ -8,10 +8,18 @@ reading.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import permutations
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, permutations
 
-from app_loader.matching._names import numbers, pieces, words
+from app_loader.matching._names import leaf_role, numbers, parents, pieces, words
+from app_loader.matching.signature import TensorInfo
+
+LARGEST_GROUP = 8
+"""Groups of more siblings are not searched for parts of a whole."""
+
+LARGEST_JOIN = 4
+"""At most so many parts make a whole; nested gates are the longest seen."""
 
 _QKV = ("~q", "~k", "~v")
 _FUSED_QKV = ("inproj", "cattn", "attn", "wqkv", "attention")
@@ -30,7 +38,7 @@ def read_order(
     Returns:
         Indexes of `parts` in joining order and whether that is certain; (None, False) when the names do not tell.
     """
-    text = "".join(piece for token in whole.split(".")[-2:] for piece in pieces(token) if not piece.isdigit())
+    text = _text(whole)
     runs = _runs(whole)
     names = [_own_words(part, parts) for part in parts]
     spelled: set[tuple[int, ...]] = set()
@@ -41,11 +49,21 @@ def read_order(
                 spelled.add(order)
     if len(spelled) == 1:
         order = spelled.pop()
-        return order, not ("query" in text and "value" in text)
+        return order, not spelled_out(whole)
     roles = [next((role for role in _QKV if role in name), "") for name in names]
     if len(parts) == 3 and set(roles) == set(_QKV):
         return tuple(roles.index(role) for role in _QKV), any(fused in text for fused in _FUSED_QKV)
     return _gated(parts, text, numbered)
+
+
+def spelled_out(whole: str) -> bool:
+    """Whether a joined tensor is called `query_key_value`: some code lays such rows head by head, other code does not."""
+    text = _text(whole)
+    return "query" in text and "value" in text
+
+
+def _text(key: str) -> str:
+    return "".join(piece for token in key.split(".")[-2:] for piece in pieces(token) if not piece.isdigit())
 
 
 def _runs(key: str) -> frozenset[str]:
@@ -83,3 +101,39 @@ def _spelling(own: Sequence[str], pick: int) -> str:
     if pick == 0:
         return "".join(written)
     return roles[0] if roles else "".join(written)
+
+
+def _groups(tensors: Sequence[TensorInfo]) -> Iterator[list[TensorInfo]]:
+    """Tensors that play one part in sibling modules, or in one module under several names."""
+    found: dict[tuple[str, str], list[TensorInfo]] = defaultdict(list)
+    for tensor in tensors:
+        role = leaf_role(tensor.key)
+        above = parents(tensor.key)
+        if role and len(above) > 1 and tensor.key.rpartition(".")[2] in ("weight", "bias"):
+            found[(above[1], role)].append(tensor)
+        elif role:
+            found[(above[0] + "!", role)].append(tensor)
+    yield from (group for group in found.values() if len(group) > 1)
+
+
+def _join_axis(parts: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int | None:
+    """The first axis along which the parts add up to the whole."""
+    if any(len(part) != len(whole) for part in parts):
+        return None
+    for axis in range(len(whole)):
+        rest = whole[:axis] + whole[axis + 1 :]
+        if sum(p[axis] for p in parts) == whole[axis] and all(p[:axis] + p[axis + 1 :] == rest for p in parts):
+            return axis
+    return None
+
+
+def add_up(tensors: Sequence[TensorInfo], whole: TensorInfo) -> Iterator[tuple[list[TensorInfo], int]]:
+    """Tensors that play one part in sibling modules and add up to a whole of the same part, with the axis."""
+    for group in _groups(tensors):
+        if leaf_role(whole.key) != leaf_role(group[0].key) or len(group) > LARGEST_GROUP:
+            continue
+        for size in range(2, min(len(group), LARGEST_JOIN) + 1):
+            for parts in combinations(group, size):
+                axis = _join_axis([part.shape for part in parts], whole.shape)
+                if axis is not None and (len(whole.shape) < 2 or axis == 0):
+                    yield list(parts), axis

@@ -106,7 +106,9 @@ class Side:
                 continue
             if path not in self._names_below:
                 names = frozenset(
-                    (template(below[len(path) + 1 :]), self.by_key[below].module_type) for below in self.below[path]
+                    (template(below[len(path) + 1 :]), self.by_key[below].module_type)
+                    for below in self.below[path]
+                    if self.by_key[below].kind == "parameter"
                 )
                 self._names_below[path] = self._names.setdefault(names, len(self._names))
             found.append(self._names_below[path])

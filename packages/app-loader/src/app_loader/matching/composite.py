@@ -15,7 +15,7 @@ from itertools import combinations
 
 from app_loader.matching._families import Family, Places, as_ranks
 from app_loader.matching._names import content_words, leaf_role, numbers, parents, pattern
-from app_loader.matching._spelling import read_order
+from app_loader.matching._spelling import add_up, read_order
 from app_loader.matching._state import Features, Scope, State, features
 from app_loader.matching.context import judge_class
 from app_loader.matching.exchange import Verdict
@@ -229,41 +229,6 @@ def _turn_beside(state: State, parts: Sequence[TensorInfo]) -> dict[int, tuple[i
     return found
 
 
-def _groups(tensors: Sequence[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Tensors that play one part in sibling modules, or in one module under several names."""
-    found: dict[tuple[str, str], list[TensorInfo]] = defaultdict(list)
-    for tensor in tensors:
-        role = leaf_role(tensor.key)
-        above = parents(tensor.key)
-        if role and len(above) > 1 and tensor.key.rpartition(".")[2] in ("weight", "bias"):
-            found[(above[1], role)].append(tensor)
-        elif role:
-            found[(above[0] + "!", role)].append(tensor)
-    yield from (group for group in found.values() if len(group) > 1)
-
-
-def _join_axis(parts: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int | None:
-    """The first axis along which the parts add up to the whole."""
-    if any(len(part) != len(whole) for part in parts):
-        return None
-    for axis in range(len(whole)):
-        rest = whole[:axis] + whole[axis + 1 :]
-        if sum(p[axis] for p in parts) == whole[axis] and all(p[:axis] + p[axis + 1 :] == rest for p in parts):
-            return axis
-    return None
-
-
-def _fitting(group: Sequence[TensorInfo], whole: TensorInfo) -> Iterator[tuple[list[TensorInfo], int]]:
-    """Subsets of a group that add up to a whole of the same part."""
-    if leaf_role(whole.key) != leaf_role(group[0].key) or len(group) > 8:
-        return
-    for size in range(2, min(len(group), 4) + 1):
-        for parts in combinations(group, size):
-            axis = _join_axis([part.shape for part in parts], whole.shape)
-            if axis is not None and (len(whole.shape) < 2 or axis == 0):
-                yield list(parts), axis
-
-
 def _joined(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """Several old tensors that became one."""
     before, after = _still(state, before, after)
@@ -271,11 +236,10 @@ def _joined(state: State, path: str, before: Tensors, after: Tensors, suggested:
         readings = []
         places = state.new_families[whole.key].places
         fitting = [t for t in before if t.key not in state.taken and state.old_families[t.key].places == places]
-        for group in _groups(fitting):
-            for parts, axis in _fitting(group, whole):
-                order, sure = read_order([p.key for p in parts], whole.key, _turn_beside(state, parts))
-                if order is not None:
-                    readings.append(([parts[i] for i in order], axis, sure))
+        for parts, axis in add_up(fitting, whole):
+            order, sure = read_order([p.key for p in parts], whole.key, _turn_beside(state, parts))
+            if order is not None:
+                readings.append(([parts[i] for i in order], axis, sure))
         if len(readings) != 1:
             continue
         parts, axis, sure = readings[0]
@@ -295,11 +259,10 @@ def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: 
         readings = []
         places = state.old_families[whole.key].places
         fitting = [t for t in after if state.is_open(t.key) and state.new_families[t.key].places == places]
-        for group in _groups(fitting):
-            for parts, axis in _fitting(group, whole):
-                order, sure = read_order([p.key for p in parts], whole.key, {})
-                if order is not None:
-                    readings.append(([parts[i] for i in order], axis, sure))
+        for parts, axis in add_up(fitting, whole):
+            order, sure = read_order([p.key for p in parts], whole.key, {})
+            if order is not None:
+                readings.append(([parts[i] for i in order], axis, sure))
         if len(readings) != 1:
             continue
         parts, axis, sure = readings[0]

@@ -22,9 +22,11 @@ from app_loader.matching._names import (
     parents,
     pattern,
     plain_leaf,
+    same_type,
     subject,
     words,
 )
+from app_loader.matching._spelling import spelled_out
 from app_loader.matching._state import Features, Scope, State, TensorClass, features
 from app_loader.matching.exchange import Pair, Verdict, judge_exchange, judge_spare_new, judge_spare_old
 
@@ -169,8 +171,8 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
     same_unit = state.old.unit_of[pair.old] == state.new.unit_of[pair.new]
     known_types = bool(before.module_type and after.module_type)
-    same_type = not known_types or before.module_type == after.module_type
-    if not same_type:
+    typed = not known_types or same_type(before.module_type, after.module_type)
+    if not typed:
         akin = bool(words(before.module_type) & words(after.module_type))
         # Its module's matrix is matched already.
         beside = bool(path) and path == pair.old.rpartition(".")[0] and state.old.has_matrix(pair.old)
@@ -179,30 +181,32 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
             return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
         if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
             return Verdict.UNDECIDED  # its shape does not show whether it was transposed
-        same_type = ((akin or beside) and same_unit) or (vectors and _of_statistics(state, pair))
+        typed = ((akin or beside) and same_unit) or (vectors and _of_statistics(state, pair))
         same_unit = same_unit or (vectors and _of_statistics(state, pair))
     if _renumbered(state, pair):
         return Verdict.UNDECIDED
+    if spelled_out(pair.old) != spelled_out(pair.new):
+        return Verdict.UNDECIDED  # the rows may be laid in another way
     about, wanted = subject(own_name(pair.old)), subject(own_name(pair.new))
     shared = own_words(pair.old) & own_words(pair.new)
-    if shared and (about <= wanted or wanted <= about or (same_type and same_unit)):
+    if shared and (about <= wanted or wanted <= about or (typed and same_unit)):
         return Verdict.CERTAIN
     names = module_names(_below(pair.old, path)), module_names(_below(pair.new, state.corresponding(path)))
-    if same_type and same_unit and names[0] & names[1] and (names[0] <= names[1] or names[1] <= names[0]):
+    if typed and same_unit and names[0] & names[1] and (names[0] <= names[1] or names[1] <= names[0]):
         return Verdict.CERTAIN
     tail_old, tail_new = subject(_below(pair.old, path)), subject(_below(pair.new, state.corresponding(path)))
     bracket = bracketed(state, pair)
-    if same_type and same_unit and path and bracket and tail_old == tail_new:
+    if typed and same_unit and path and bracket and tail_old == tail_new:
         return Verdict.CERTAIN
     if len(state.old_families[pair.old].keys) > 1 and state.is_sole(pair.new, pair.old, path):
         closed = state.is_closed(pair.new, pair.old, path)
-        if same_type and same_unit and (bracket + closed) >= (1 if path else 2):
+        if typed and same_unit and (bracket + closed) >= (1 if path else 2):
             return Verdict.CERTAIN
         if len(after.shape) >= 2 and closed and path:
             return Verdict.CERTAIN  # its shape cannot be turned and nothing else came or went in any of the modules
-    if same_type and path == state.deepest_element(pair.old) and state.learned(pair.old, pair.new):
+    if typed and path == state.deepest_element(pair.old) and state.learned(pair.old, pair.new):
         return Verdict.CERTAIN
-    ahead = bracket and same_type and state.is_sole(pair.new, pair.old, path)
+    ahead = bracket and typed and state.is_sole(pair.new, pair.old, path)
     return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from app_loader.matching._names import numbers, parents, prefix_through, with_number
+from app_loader.matching._names import numbers, parents, prefix_through, same_type, with_number
+from app_loader.matching._spelling import add_up, read_order
 from app_loader.matching._state import Side, State
+from app_loader.matching.signature import TensorInfo
 
 Siblings = tuple[Mapping[tuple[object, ...], set[int]], Mapping[tuple[object, ...], set[int]]]
 
@@ -23,13 +25,16 @@ def match_exact(state: State) -> None:
     orientation = _orientation(state)
     crossed = _crossed(state)
     siblings = _read_siblings(state.old), _read_siblings(state.new)
+    cut_up = _cut_up(state)
     for tensor in state.new.tensors:
         key = tensor.key
         before = state.old.by_key.get(key)
         if before is None or before.shape != tensor.shape:
             continue
         refused, contested, element = None, True, key
-        if key in crossed:
+        if key in cut_up:
+            refused = "parts that add up to it came beside it, so it may be there in name only"
+        elif key in crossed:
             refused = "same-shaped neighbours were renamed across this key"
         elif (moved := _first_moved(state, key, siblings)) is not None:
             element = prefix_through(key, moved)
@@ -44,7 +49,7 @@ def match_exact(state: State) -> None:
             refused = "the numbered module at this key has other shapes beside it"
         elif state.may_be_folded(key, key):
             refused = "its module has a shift now and normalisations are gone, which may have been folded into it"
-        elif before.module_type and tensor.module_type and before.module_type != tensor.module_type:
+        elif before.module_type and tensor.module_type and not same_type(before.module_type, tensor.module_type):
             if state.old.unit_of[key] != state.new.unit_of[key]:
                 contested = False
                 refused = "another module type with other shapes beside it now stands at this key"
@@ -56,6 +61,24 @@ def match_exact(state: State) -> None:
             state.evidence[key] = (refused,)
         else:
             state.accept(key, key, "equal key, shape and kind; its numbered siblings are unchanged")
+
+
+def _cut_up(state: State) -> set[str]:
+    """Equal keys beside which parts came whose names spell that they add up to it."""
+    came: dict[str, list[TensorInfo]] = defaultdict(list)
+    for tensor in state.new.tensors:
+        if tensor.key not in state.old.by_key:
+            for path in parents(tensor.key)[:2]:
+                came[path].append(tensor)
+    found: set[str] = set()
+    for path, tensors in came.items():
+        kept = [key for key in state.new.below[path] if key.rpartition(".")[0] == path and key in state.old.by_key]
+        for key in kept:
+            whole = state.new.by_key[key]
+            for parts, _ in add_up(tensors, whole):
+                if read_order([part.key for part in parts], key, {})[0] is not None:
+                    found.add(key)
+    return found
 
 
 def _square(shape: tuple[int, ...]) -> bool:
