@@ -6,14 +6,17 @@ Refuses to decide anything: the phases (`exact`, `context`, `composite`) read it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
+from typing import TypeVar
 
 from app_loader.matching._families import Family, alone, find_families, template
-from app_loader.matching._names import parents, pattern, words
+from app_loader.matching._names import leaf_role, parents, pattern, words
 from app_loader.matching.signature import Match, TensorInfo
 
 TensorClass = tuple[tuple[int, ...], str]
+TensorPart = tuple[TensorClass, str]
+Cell = TypeVar("Cell", TensorClass, TensorPart)
 
 
 class Side:
@@ -131,6 +134,10 @@ class Side:
         tensor = self.by_key[key]
         return tensor.shape, tensor.kind
 
+    def role_in_class(self, key: str) -> TensorPart:
+        """Its class, and whether it is the scale or the shift of its module: a normalisation has one of each."""
+        return self.class_of(key), leaf_role(key)
+
     def static_features(self, key: str) -> frozenset[str]:
         """What a tensor can be told apart by: words of its key, words of its module's type, the shapes beside it."""
         tensor = self.by_key[key]
@@ -165,6 +172,7 @@ class State:
         self.new_families: dict[str, Family] = {}
         self._modules: dict[str, str] = {}
         self._residue: list[dict[str, Counter[TensorClass]]] = [{}, {}]
+        self._residue_parts: list[dict[str, Counter[TensorPart]]] = [{}, {}]
         self._parts: tuple[dict[object, set[str]], dict[object, set[str]]] = defaultdict(set), defaultdict(set)
         self._rules: tuple[dict[str, set[str]], dict[str, set[str]]] = defaultdict(set), defaultdict(set)
 
@@ -235,27 +243,46 @@ class State:
         self.count_residue()
 
     def count_residue(self) -> None:
-        """Count anew what is open below every module, by class."""
+        """Count anew what is open below every module, by class and by part."""
         for slot, (side, families) in enumerate(((self.old, self.old_families), (self.new, self.new_families))):
             left: dict[str, Counter[TensorClass]] = defaultdict(Counter)
+            parts: dict[str, Counter[TensorPart]] = defaultdict(Counter)
             for family in families.values():
                 for key in family.keys:
                     if key in (self.taken, self.source)[slot] or key in self.composites:
                         continue
                     for path in parents(key):
                         left[path][side.class_of(key)] += 1
+                        parts[path][side.role_in_class(key)] += 1
             self._residue[slot] = left
+            self._residue_parts[slot] = parts
 
     def is_sole(self, new: str, old: str, path: str) -> bool:
-        """Whether, of each member's class, nothing but the family is open below the modules that stand for `path`."""
+        """Whether nothing but the family is open below the modules that stand for `path`, of each member's class.
+
+        The weight and the bias of a normalisation are of one class; each is alone when it is the only one of its role.
+        """
+        return self._is_sole(new, old, path, self._residue, Side.class_of) or (
+            leaf_role(new) == leaf_role(old) != ""
+            and self._is_sole(new, old, path, self._residue_parts, Side.role_in_class)
+        )
+
+    def _is_sole(
+        self,
+        new: str,
+        old: str,
+        path: str,
+        residue: Sequence[Mapping[str, Counter[Cell]]],
+        cell_of: Callable[[Side, str], Cell],
+    ) -> bool:
         target = self.corresponding(path)
-        tops: tuple[Counter[tuple[str, TensorClass]], Counter[tuple[str, TensorClass]]] = Counter(), Counter()
+        tops: tuple[Counter[tuple[str, Cell]], Counter[tuple[str, Cell]]] = Counter(), Counter()
         for key, source in self.members(new, old):
-            tops[0][_top(source, path), self.old.class_of(source)] += 1
-            tops[1][_top(key, target), self.new.class_of(key)] += 1
+            tops[0][_top(source, path), cell_of(self.old, source)] += 1
+            tops[1][_top(key, target), cell_of(self.new, key)] += 1
         return all(
             left[top][cell] == count
-            for left, counts in zip(self._residue, tops, strict=True)
+            for left, counts in zip(residue, tops, strict=True)
             for (top, cell), count in counts.items()
         )
 
