@@ -98,9 +98,13 @@ def judge_class(
     paired = {pair.old for pair in pairs} | {"new " + pair.new for pair in pairs}
     spare_old = [key for key in before if key not in paired]
     spare_new = [key for key in after if "new " + key not in paired]
+    whole = len(pairs) > 1 and not spare_old and not spare_new
     judged = []
     for pair in pairs:
-        verdict = _judge_alone(state, pair, path)
+        verdict = _object(state, pair, path)
+        if verdict != Verdict.CERTAIN:
+            judged.append((pair, verdict))
+            continue
         for rival in pairs:
             if verdict == Verdict.CONTRADICTED:
                 break
@@ -110,8 +114,21 @@ def judge_class(
             verdict = min(verdict, judge_spare_old(pair, spare, old, new))
         for spare in spare_new:
             verdict = min(verdict, judge_spare_new(pair, spare, old, new))
+        if not (whole and verdict == Verdict.CERTAIN and _repeats(state, pair, path)):
+            verdict = min(verdict, _support(state, pair, path))
         judged.append((pair, verdict))
     return judged
+
+
+def _repeats(state: State, pair: Pair, path: str) -> bool:
+    """Whether, in every module that stands for `path`, nothing came or went, and each part of a number kept it."""
+    named = [numbers(".".join(key.split(".")[-2:])) for key in (pair.old, pair.new)]
+    if not path or len(state.old_families[pair.old].keys) == 1 or (all(named) and named[0] != named[1]):
+        return False
+    before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
+    alike = same_type(before.module_type, after.module_type) and bool(before.module_type)
+    same_unit = state.old.unit_of[pair.old] == state.new.unit_of[pair.new]
+    return alike and same_unit and state.is_closed(pair.new, pair.old, path)
 
 
 def explain(pair: Pair, old: Features, new: Features) -> tuple[str, ...]:
@@ -151,8 +168,8 @@ def _propose(state: State, before: Sequence[str], after: Sequence[str], old: Fea
     return pairs
 
 
-def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
-    """Judge a pair by itself: one tensor may have gone and another of its shape come."""
+def _object(state: State, pair: Pair, path: str) -> Verdict:
+    """Say what speaks against a pair by itself: one tensor may have gone and another of its shape come."""
     if _contested(state, pair.old, path) or _contested(state, pair.new, state.corresponding(path)):
         return Verdict.UNDECIDED
     if not state.members_correspond(pair.new, pair.old, path):
@@ -169,24 +186,27 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
     if roles[0] and roles[1] and roles[0] != roles[1]:
         return Verdict.CONTRADICTED
     before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
-    same_unit = state.old.unit_of[pair.old] == state.new.unit_of[pair.new]
-    known_types = bool(before.module_type and after.module_type)
-    typed = not known_types or same_type(before.module_type, after.module_type)
-    if not typed:
-        akin = bool(words(before.module_type) & words(after.module_type))
-        # Its module's matrix is matched already.
-        beside = bool(path) and path == pair.old.rpartition(".")[0] and state.old.has_matrix(pair.old)
+    if before.module_type and after.module_type and not same_type(before.module_type, after.module_type):
         vectors = len(after.shape) < 2 and plain_leaf(pair.old) and plain_leaf(pair.new)
-        if vectors and not akin and not beside and not _of_statistics(state, pair):
+        if vectors and not (_akin(state, pair) or _beside(state, pair, path) or _of_statistics(state, pair)):
             return Verdict.UNDECIDED  # another kind of module may read its vectors in another way
         if len(after.shape) >= 2 and _may_be_turned(state, after.shape, pair.new):
             return Verdict.UNDECIDED  # its shape does not show whether it was transposed
-        typed = ((akin or beside) and same_unit) or (vectors and _of_statistics(state, pair))
-        same_unit = same_unit or (vectors and _of_statistics(state, pair))
-    if _renumbered(state, pair):
-        return Verdict.UNDECIDED
-    if spelled_out(pair.old) != spelled_out(pair.new):
-        return Verdict.UNDECIDED  # the rows may be laid in another way
+    if _renumbered(state, pair) or spelled_out(pair.old) != spelled_out(pair.new):
+        return Verdict.UNDECIDED  # another one of its kind, or rows that are laid in another way
+    return Verdict.CERTAIN
+
+
+def _support(state: State, pair: Pair, path: str) -> Verdict:
+    """Say what speaks for a pair by itself: its own words, its modules' names, or that it is the only one left."""
+    before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
+    same_unit = state.old.unit_of[pair.old] == state.new.unit_of[pair.new]
+    typed = not (before.module_type and after.module_type) or same_type(before.module_type, after.module_type)
+    if not typed:
+        statistic = len(after.shape) < 2 and plain_leaf(pair.old) and plain_leaf(pair.new)
+        statistic = statistic and _of_statistics(state, pair)
+        typed = ((_akin(state, pair) or _beside(state, pair, path)) and same_unit) or statistic
+        same_unit = same_unit or statistic
     about, wanted = subject(own_name(pair.old)), subject(own_name(pair.new))
     shared = own_words(pair.old) & own_words(pair.new)
     if shared and (about <= wanted or wanted <= about or (typed and same_unit)):
@@ -208,6 +228,17 @@ def _judge_alone(state: State, pair: Pair, path: str) -> Verdict:
         return Verdict.CERTAIN
     ahead = bracket and typed and state.is_sole(pair.new, pair.old, path)
     return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
+
+
+def _akin(state: State, pair: Pair) -> bool:
+    """Whether the names of both modules' types share a word."""
+    before, after = state.old.by_key[pair.old], state.new.by_key[pair.new]
+    return bool(words(before.module_type) & words(after.module_type))
+
+
+def _beside(state: State, pair: Pair, path: str) -> bool:
+    """Whether both modules are known to correspond: the matrix beside the tensor is matched already."""
+    return bool(path) and path == pair.old.rpartition(".")[0] and state.old.has_matrix(pair.old)
 
 
 def _of_statistics(state: State, pair: Pair) -> bool:
