@@ -114,7 +114,7 @@ def judge_class(
             verdict = min(verdict, judge_spare_old(pair, spare, old, new))
         for spare in spare_new:
             verdict = min(verdict, judge_spare_new(pair, spare, old, new))
-        if not (whole and verdict == Verdict.CERTAIN and _repeats(state, pair, path)):
+        if not (whole and verdict >= Verdict.ORDER_ONLY and _repeats(state, pair, path)):
             verdict = min(verdict, _support(state, pair, path))
         judged.append((pair, verdict))
     return judged
@@ -289,6 +289,8 @@ def _contested(state: State, key: str, path: str) -> bool:
 def _may_be_turned(state: State, shape: tuple[int, ...], key: str) -> bool:
     turned = (shape[1], shape[0], *shape[2:])
     before = state.old.by_key.get(key)
+    if shape[0] == shape[1] == 1:
+        return False
     return turned == shape or turned in state.old.shapes or (before is not None and before.shape == turned)
 
 
