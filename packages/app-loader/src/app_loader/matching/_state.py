@@ -30,7 +30,7 @@ class Side:
         self.shapes = Counter(tensor.shape for tensor in self.tensors)
         self.tied_with: dict[str, tuple[str, ...]] = {}
         for group in tied:
-            known = tuple(key for key in group if key in self.by_key)
+            known = tuple(sorted((key for key in group if key in self.by_key), key=self.rank.__getitem__))
             for key in known:
                 self.tied_with[key] = known
         units: dict[str, list[TensorInfo]] = defaultdict(list)
@@ -60,6 +60,11 @@ class Side:
         self._kinds_below: dict[str, frozenset[str]] = {}
         self._names_below: dict[str, int] = {}
         self._names: dict[frozenset[tuple[str, str]], int] = {}
+
+    def leads(self, key: str, matched: Mapping[str, str]) -> bool:
+        """Whether a tensor is its own, or the first of those that share it while none of them is matched."""
+        mates = self.tied_with.get(key, ())
+        return not mates or (key == mates[0] and not any(mate in matched for mate in mates))
 
     def count_alike(self, key: str) -> int:
         """How many tensors, itself included, differ in numbers only and belong to modules of its type."""
@@ -193,22 +198,12 @@ class State:
             self.taken[key] = match.new
 
     def open_old(self) -> list[str]:
-        """Old keys without a match; a key tied to a matched one is not open."""
-        return [
-            t.key
-            for t in self.old.tensors
-            if t.key not in self.taken and not any(mate in self.taken for mate in self.old.tied_with.get(t.key, ()))
-        ]
+        """Old keys without a match, one of each group that shares a tensor; a key tied to a matched one is not open."""
+        return [t.key for t in self.old.tensors if t.key not in self.taken and self.old.leads(t.key, self.taken)]
 
     def open_new(self) -> list[str]:
-        """New keys without a match; a key tied to a matched one is not open."""
-        return [
-            t.key
-            for t in self.new.tensors
-            if t.key not in self.source
-            and t.key not in self.composites
-            and not any(mate in self.source for mate in self.new.tied_with.get(t.key, ()))
-        ]
+        """New keys without a match, one of each group that shares a tensor; a key tied to a matched one is not open."""
+        return [t.key for t in self.new.tensors if self.is_open(t.key) and self.new.leads(t.key, self.source)]
 
     def learned(self, old: str, new: str) -> bool:
         """Whether keys that differ from these in list numbers only were matched, and never to anything else."""

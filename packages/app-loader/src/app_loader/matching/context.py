@@ -226,7 +226,7 @@ def _support(state: State, pair: Pair, path: str) -> Verdict:
             return Verdict.CERTAIN  # its shape cannot be turned and nothing else came or went in any of the modules
     if typed and path == state.deepest_element(pair.old) and state.learned(pair.old, pair.new):
         return Verdict.CERTAIN
-    ahead = bracket and typed and state.is_sole(pair.new, pair.old, path)
+    ahead = (bracket or (same_unit and not _crosses(state, pair))) and typed and state.is_sole(pair.new, pair.old, path)
     return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
 
 
@@ -296,15 +296,22 @@ def _may_be_turned(state: State, shape: tuple[int, ...], key: str) -> bool:
 
 def bracketed(state: State, pair: Pair) -> bool:
     """Whether the nearest matched tensors before and after, in order of registration, agree on both sides."""
-    agreed = 0
+    beside = _beside_in_order(state, pair)
+    return bool(beside) and all(beside)
+
+
+def _crosses(state: State, pair: Pair) -> bool:
+    """Whether a nearest matched tensor stands on the other side of the pair in the new code."""
+    return not all(_beside_in_order(state, pair))
+
+
+def _beside_in_order(state: State, pair: Pair) -> list[bool]:
+    agreed = []
     for step in (-1, 1):
         at = state.old.rank[pair.old] + step
         while 0 <= at < len(state.old.tensors) and state.old.tensors[at].key not in state.taken:
             at += step
-        if not 0 <= at < len(state.old.tensors):
-            continue
-        target = state.taken[state.old.tensors[at].key]
-        if (state.new.rank[target] - state.new.rank[pair.new]) * step <= 0:
-            return False
-        agreed += 1
-    return agreed > 0
+        if 0 <= at < len(state.old.tensors):
+            target = state.taken[state.old.tensors[at].key]
+            agreed.append((state.new.rank[target] - state.new.rank[pair.new]) * step > 0)
+    return agreed

@@ -10,6 +10,7 @@ of open ones: every
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app_loader.matching._state import Side, State
 from app_loader.matching.composite import match_composites
@@ -53,10 +54,8 @@ def match_tensors(
             evidence = (f"dtype {state.old.by_key[source].dtype} -> {state.new.by_key[key].dtype}", *evidence)
         found[key] = Match(new=key, old=source, confidence="auto" if same_dtype else "suggest", evidence=evidence)
     for key, mates in state.new.tied_with.items():
-        head = next((mate for mate in mates if mate in state.source), None)
-        if key not in state.source and head is not None:
-            source = state.source[head]
-            found[key] = Match(
-                new=key, old=source, confidence=found[head].confidence, evidence=(f"shares one tensor with {head}",)
-            )
+        if key not in state.source and key not in state.composites:
+            head = next((mate for mate in mates if mate in state.source or mate in state.composites), mates[0])
+            if head != key:
+                found[key] = replace(found[head], new=key, evidence=(f"shares one tensor with {head}",))
     return [found[tensor.key] for tensor in new]
