@@ -174,7 +174,9 @@ def _object(state: State, pair: Pair, path: str) -> Verdict:
         return Verdict.UNDECIDED
     if not state.members_correspond(pair.new, pair.old, path):
         return Verdict.UNDECIDED
-    if state.contradicts_learned(pair.old, pair.new) or state.may_be_folded(pair.old, pair.new):
+    if state.may_be_folded(pair.old, pair.new):
+        return Verdict.UNDECIDED
+    if state.contradicts_learned(pair.old, pair.new) and not _same_leaf(state, pair, path):
         return Verdict.UNDECIDED
     if numbers(pair.old) and numbers(pair.new) and not state.equally_many(pair.old, pair.new):
         inside = state.deepest_element(pair.old)
@@ -214,6 +216,8 @@ def _support(state: State, pair: Pair, path: str) -> Verdict:
     names = module_names(_below(pair.old, path)), module_names(_below(pair.new, state.corresponding(path)))
     if typed and same_unit and names[0] & names[1] and (names[0] <= names[1] or names[1] <= names[0]):
         return Verdict.CERTAIN
+    if typed and _same_leaf(state, pair, path):
+        return Verdict.CERTAIN
     tail_old, tail_new = subject(_below(pair.old, path)), subject(_below(pair.new, state.corresponding(path)))
     bracket = bracketed(state, pair)
     if typed and same_unit and path and bracket and tail_old == tail_new:
@@ -228,6 +232,13 @@ def _support(state: State, pair: Pair, path: str) -> Verdict:
         return Verdict.CERTAIN
     ahead = (bracket or (same_unit and not _crosses(state, pair))) and typed and state.is_sole(pair.new, pair.old, path)
     return Verdict.ORDER_ONLY if shared or ahead else Verdict.UNDECIDED
+
+
+def _same_leaf(state: State, pair: Pair, path: str) -> bool:
+    """Whether both have one name in two modules that are known to correspond."""
+    old_owner, _, old_leaf = pair.old.rpartition(".")
+    new_owner, _, new_leaf = pair.new.rpartition(".")
+    return bool(path) and path == old_owner and state.corresponding(path) == new_owner and old_leaf == new_leaf
 
 
 def _akin(state: State, pair: Pair) -> bool:
