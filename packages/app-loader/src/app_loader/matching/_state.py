@@ -55,6 +55,7 @@ class Side:
         self._leaves = {path: tuple(t.key[len(path) :] for t in members) for path, members in units.items()}
         self.statistics = sum(t.key.endswith("running_mean") for t in self.tensors)
         self.count_alike_by = Counter((pattern(t.key), t.module_type) for t in self.tensors)
+        self.count_in_lists_by = Counter((template(t.key), t.module_type) for t in self.tensors)
         self.count_class_by = Counter((pattern(t.key), t.shape, t.kind) for t in self.tensors)
         self._akin: dict[str, Mapping[frozenset[str], int]] = {}
         self._kinds_below: dict[str, frozenset[str]] = {}
@@ -69,6 +70,10 @@ class Side:
     def count_alike(self, key: str) -> int:
         """How many tensors, itself included, differ in numbers only and belong to modules of its type."""
         return self.count_alike_by[pattern(key), self.by_key[key].module_type]
+
+    def count_in_lists(self, key: str) -> int:
+        """How many tensors, itself included, differ in places in lists only and belong to modules of its type."""
+        return self.count_in_lists_by[template(key), self.by_key[key].module_type]
 
     def list_sizes(self, key: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """For every numbered list of module trees around a tensor, outermost first: its length, and its elements akin.
@@ -291,6 +296,8 @@ class State:
         """Whether both sides have as many tensors that differ from these in numbers only: of a list, of its shape."""
         if self.old.count_alike(old) == self.new.count_alike(new):
             return True
+        if self.old.count_in_lists(old) == self.new.count_in_lists(new) and len(self.old_families[old].keys) > 1:
+            return True  # `norm_1` and `norm_2` differ in a number and are no list
         lengths, wanted = self.old.list_lengths(old), self.new.list_lengths(new)
         shared = min(len(lengths), len(wanted))
         if not shared or lengths[:shared] != wanted[:shared] or len(self.old_families[old].keys) == 1:
