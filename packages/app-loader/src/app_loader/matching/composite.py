@@ -121,11 +121,16 @@ def _turned(state: State) -> None:
 
 
 def _module_pairs(state: State) -> Iterator[tuple[TensorInfo, TensorInfo]]:
-    """Matrices of one leaf name in modules of two types that are known to correspond, or that stand at one key."""
+    """Matrices of one leaf name in modules of two types that are known to correspond, or that stand at one key.
+
+    A bare parameter that became a layer of its name, or the other way round, is such a pair too.
+    """
     home = {new.rpartition(".")[0]: old.rpartition(".")[0] for new, old in state.source.items()}
     for after in state.new.tensors:
         path, _, leaf = after.key.rpartition(".")
         before = state.old.by_key.get(f"{home[path]}.{leaf}" if home.get(path) else after.key)
+        if before is None:
+            before = state.old.by_key.get(path if leaf == "weight" else f"{after.key}.weight")
         if before is None or len(after.shape) != 2 or len(before.shape) != 2:
             continue
         if before.module_type and after.module_type and before.module_type != after.module_type:

@@ -9,9 +9,10 @@ of open ones: every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app_loader.matching._parametrized import plainly_named, with_real_keys
 from app_loader.matching._state import Side, State
 from app_loader.matching.composite import match_composites
 from app_loader.matching.context import match_in_context
@@ -38,7 +39,9 @@ def match_tensors(
     Returns:
         One match per new tensor, in the order of `new`.
     """
-    state = State(Side(old, tied_old), Side(new, tied_new))
+    old, old_names = plainly_named(old)
+    new, new_names = plainly_named(new)
+    state = State(Side(old, _renamed(tied_old, old_names)), Side(new, _renamed(tied_new, new_names)))
     match_exact(state)
     match_in_context(state)
     suggested = match_composites(state)
@@ -58,4 +61,9 @@ def match_tensors(
             head = next((mate for mate in mates if mate in state.source or mate in state.composites), mates[0])
             if head != key:
                 found[key] = replace(found[head], new=key, evidence=(f"shares one tensor with {head}",))
-    return [found[tensor.key] for tensor in new]
+    return [with_real_keys(found[tensor.key], old_names, new_names) for tensor in new]
+
+
+def _renamed(groups: Sequence[Sequence[str]], real: Mapping[str, str]) -> list[list[str]]:
+    plain = {key: name for name, key in real.items()}
+    return [[plain.get(key, key) for key in group] for group in groups]
