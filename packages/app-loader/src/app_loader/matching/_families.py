@@ -63,12 +63,12 @@ def _family(side: Side, members: Iterable[str]) -> Family:
 
 def template(key: str) -> str:
     """The key with its list numbers left out."""
-    return ".".join("#" if token.isdigit() else token for token in key.split("."))
+    return ".".join("#" if token.isdecimal() else token for token in key.split("."))
 
 
 def list_numbers(key: str) -> tuple[int, ...]:
     """The numbers of a key that are places in lists."""
-    return tuple(int(token) for token in key.split(".") if token.isdigit())
+    return tuple(int(token) for token in key.split(".") if token.isdecimal())
 
 
 def as_ranks(numbers: Sequence[tuple[int, ...]]) -> Places:

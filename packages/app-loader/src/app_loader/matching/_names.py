@@ -113,7 +113,7 @@ def words(text: str) -> frozenset[str]:
     """Words of a name, neighbouring words written as one, initials, and the role that each stands for."""
     plain: set[str] = set()
     for token in text.split("."):
-        run = [piece for piece in pieces(token) if not piece.isdigit()]
+        run = [piece for piece in pieces(token) if not piece.isdecimal()]
         plain.update(run)
         plain.update(left + right for left, right in pairwise(run))
         if len(run) > 1:
@@ -127,10 +127,16 @@ def content_words(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=65536)
+def folded(text: str) -> frozenset[str]:
+    """Words of a name folded into roles, without those that only say where a tensor stands."""
+    plain = {piece for piece in pieces(text) if not piece.isdecimal()} - GENERIC
+    return frozenset(_ROLE_OF.get(word, word) for word in plain) - GENERIC
+
+
+@lru_cache(maxsize=65536)
 def subject(text: str) -> frozenset[str]:
-    """What a name is about: its words folded into roles, without those that only name a kind of module."""
-    plain = {piece for piece in pieces(text) if not piece.isdigit()} - GENERIC
-    return frozenset(_ROLE_OF.get(word, word) for word in plain) - GENERIC - _KIND_WORDS
+    """What a name is about: its folded words without those that only name a kind of module."""
+    return folded(text) - _KIND_WORDS
 
 
 @lru_cache(maxsize=65536)
@@ -146,7 +152,7 @@ def own_name(key: str) -> str:
 @lru_cache(maxsize=65536)
 def module_names(key: str) -> frozenset[str]:
     """Names of the modules above a tensor, without numbers and names that only say where it stands."""
-    return frozenset(token for token in key.split(".")[:-1] if not token.isdigit() and token not in GENERIC)
+    return frozenset(token for token in key.split(".")[:-1] if not token.isdecimal() and token not in GENERIC)
 
 
 @lru_cache(maxsize=65536)
@@ -165,7 +171,7 @@ def leaf_role(key: str) -> str:
     leaf = key.rpartition(".")[2].lower()
     if leaf in ("running_mean", "running_var", "num_batches_tracked"):
         return leaf
-    last = [piece for piece in pieces(leaf) if not piece.isdigit()]
+    last = [piece for piece in pieces(leaf) if not piece.isdecimal()]
     role = _ROLE_OF.get(last[-1], last[-1]) if last else ""
     return role if role in ("~weight", "~bias") else ""
 

@@ -1,8 +1,8 @@
 """Read torch's two ways to store a parametrized weight as one.
 
-`torch.nn.utils.weight_norm` and `spectral_norm` keep their tensors beside the bias (`weight_g`, `weight_v`; `weight_orig`,
-`weight_u`, `weight_v`); `torch.nn.utils.parametrizations` keeps the same tensors below `parametrizations.weight`. Both are
-given the older names while matching, so that the module around them has one shape in both.
+`torch.nn.utils.weight_norm` and `spectral_norm` keep their tensors beside the bias (`weight_g`, `weight_v`;
+`weight_orig`, `weight_u`, `weight_v`); `torch.nn.utils.parametrizations` keeps the same tensors below
+`parametrizations.weight`. Both are given the older names while matching, so that the module around them looks one.
 Refuses any other parametrization: what its originals mean is known to its class alone.
 Source: torch/nn/utils/parametrizations.py, `weight_norm` and `spectral_norm`, which read the older names too.
 """

@@ -57,20 +57,20 @@ def read_order(
 
 
 def spelled_out(whole: str) -> bool:
-    """Whether a joined tensor is called `query_key_value`: some code lays such rows head by head, other code does not."""
+    """Whether a joined tensor is called `query_key_value`: some code lays such rows head by head."""
     text = _text(whole)
     return "query" in text and "value" in text
 
 
 def _text(key: str) -> str:
-    return "".join(piece for token in key.split(".")[-2:] for piece in pieces(token) if not piece.isdigit())
+    return "".join(piece for token in key.split(".")[-2:] for piece in pieces(token) if not piece.isdecimal())
 
 
 def _runs(key: str) -> frozenset[str]:
     """Whole words at the end of a key, alone and joined to their neighbours; `wqkv` counts as `qkv` too."""
     found: set[str] = set()
     for token in key.split(".")[-2:]:
-        run = [piece for piece in pieces(token) if not piece.isdigit()]
+        run = [piece for piece in pieces(token) if not piece.isdecimal()]
         for start in range(len(run)):
             for end in range(start + 1, len(run) + 1):
                 found.add("".join(run[start:end]))

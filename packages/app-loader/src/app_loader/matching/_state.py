@@ -44,7 +44,7 @@ class Side:
         self.numbered: dict[str, set[str]] = defaultdict(set)
         for path in self.below:
             above, _, name = path.rpartition(".")
-            if name.isdigit():
+            if name.isdecimal():
                 self.numbered[above].add(name)
         self.unit_of = {
             key: shapes
@@ -83,14 +83,14 @@ class Side:
         elements = [
             path
             for path in reversed(parents(key))
-            if path.rpartition(".")[2].isdigit() and key.count(".") > path.count(".") + 1
+            if path.rpartition(".")[2].isdecimal() and key.count(".") > path.count(".") + 1
         ]
         lengths = tuple(len(self.numbered[path.rpartition(".")[0]]) for path in elements)
         return lengths, tuple(self._count_akin(path) for path in elements)
 
     def list_lengths(self, key: str) -> tuple[int, ...]:
         """Lengths of the numbered lists around a tensor, outermost first; that of its own module too."""
-        elements = [path for path in reversed(parents(key)) if path.rpartition(".")[2].isdigit()]
+        elements = [path for path in reversed(parents(key)) if path.rpartition(".")[2].isdecimal()]
         return tuple(len(self.numbered[path.rpartition(".")[0]]) for path in elements)
 
     def _count_akin(self, element: str) -> int:
@@ -115,7 +115,7 @@ class Side:
         """For every numbered module above a tensor, a number for the names and types of the tensors below it."""
         found = []
         for path in parents(key):
-            if not path.rpartition(".")[2].isdigit():
+            if not path.rpartition(".")[2].isdecimal():
                 continue
             if path not in self._names_below:
                 names = frozenset(
@@ -178,6 +178,7 @@ class State:
         self.composites: dict[str, Match] = {}
         self.evidence: dict[str, tuple[str, ...]] = {}
         self.contested: dict[str, str] = {}
+        self.moved: set[str] = set()
         self.old_families: dict[str, Family] = {}
         self.new_families: dict[str, Family] = {}
         self._modules: dict[str, str] = {}
@@ -340,7 +341,7 @@ class State:
 
     def deepest_element(self, key: str) -> str:
         """Path of the innermost list element that an old tensor lies in, or of the tensor itself."""
-        return next((path for path in parents(key) if any(c.isdigit() for c in path.rpartition(".")[2])), key)
+        return next((path for path in parents(key) if any(c.isdecimal() for c in path.rpartition(".")[2])), key)
 
     def module_map(self) -> dict[str, str]:
         """Old module path to new module path, where every match below the one lies below the other and the reverse."""

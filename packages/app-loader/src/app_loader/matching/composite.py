@@ -114,7 +114,10 @@ def _turned(state: State) -> None:
         needed = 2 if after.shape[0] == after.shape[1] else 1
         if change in kept or turned[change] < needed or before.shape != after.shape[::-1]:
             continue
-        if before.key in open_old and after.key in open_new and state.lists_stand(before.key, after.key, ""):
+        moved = before.key == after.key and after.key in state.moved
+        if moved or before.key not in open_old or after.key not in open_new:
+            continue
+        if state.lists_stand(before.key, after.key, ""):
             said = (f"every oblong matrix that went from {change[0]} to {change[1]} has its axes swapped",)
             match = Match(new=after.key, old=before.key, confidence="auto", op="transpose", evidence=said)
             state.accept_composite(match, [before.key])

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from app_loader.matching._families import list_numbers
 from app_loader.matching._names import (
     GENERIC,
+    folded,
     leaf_role,
     module_names,
     numbers,
@@ -214,8 +216,10 @@ def _support(state: State, pair: Pair, path: str) -> Verdict:
     if shared and (about <= wanted or wanted <= about or (typed and same_unit)):
         return Verdict.CERTAIN
     names = module_names(_below(pair.old, path)), module_names(_below(pair.new, state.corresponding(path)))
-    if typed and same_unit and names[0] & names[1] and (names[0] <= names[1] or names[1] <= names[0]):
-        return Verdict.CERTAIN
+    as_deep = len(list_numbers(pair.old)) == len(list_numbers(pair.new))
+    named = names[0] & names[1] if as_deep else {name for name in names[0] & names[1] if subject(name)}
+    if typed and same_unit and named and (names[0] <= names[1] or names[1] <= names[0]):
+        return Verdict.CERTAIN  # a `norm` that went into a list or came out of it may be another one
     if typed and _same_leaf(state, pair, path):
         return Verdict.CERTAIN
     tail_old, tail_new = subject(_below(pair.old, path)), subject(_below(pair.new, state.corresponding(path)))
@@ -282,10 +286,12 @@ def _renumbered(state: State, pair: Pair) -> bool:
 
 def _differ_in_number(one: str, other: str) -> bool:
     """Whether two names are one but for a number; `norm` that became `norm1` is the first of several now."""
-    if one == other or one.isdigit():
+    if one == other or one.isdecimal():
         return False
     if pattern(one) == pattern(other):
         return True
+    if numbers(one) and numbers(other) and numbers(one) != numbers(other):
+        return folded(one) == folded(other) != frozenset()  # `ln_1` and `layer_norm2`
     pieces = pattern(one).replace("#", ""), pattern(other).replace("#", "")
     counted = numbers(one) + numbers(other)
     return pieces[0] == pieces[1] != "" and len(counted) == 1 and counted[0] > 1

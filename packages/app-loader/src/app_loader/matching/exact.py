@@ -35,15 +35,19 @@ def match_exact(state: State) -> None:
         if key in cut_up:
             refused = "parts that add up to it came beside it, so it may be there in name only"
         elif key in crossed:
+            state.moved.add(key)
             refused = "same-shaped neighbours were renamed across this key"
         elif (moved := _first_moved(state, key, siblings)) is not None:
             element = prefix_through(key, moved)
+            state.moved.add(key)
             refused = "the numbered siblings of this key changed, so an equal key may mean another tensor"
         elif (grown := _first_resized_list(state, key)) is not None:
             element = grown
             refused = "a list of modules around this key changed its length, so an equal key may mean another tensor"
         elif (
-            key.split(".")[-2:-1] and key.split(".")[-2].isdigit() and state.old.unit_of[key] != state.new.unit_of[key]
+            key.split(".")[-2:-1]
+            and key.split(".")[-2].isdecimal()
+            and state.old.unit_of[key] != state.new.unit_of[key]
         ):
             contested = False
             refused = "the numbered module at this key has other shapes beside it"
@@ -53,8 +57,10 @@ def match_exact(state: State) -> None:
             if state.old.unit_of[key] != state.new.unit_of[key]:
                 contested = False
                 refused = "another module type with other shapes beside it now stands at this key"
-            elif _square(tensor.shape) and not orientation.get((before.module_type, tensor.module_type)):
-                refused = "the module type changed and a square matrix does not show whether it was transposed"
+            elif len(tensor.shape) > 1 and not orientation.get(
+                (before.module_type, tensor.module_type), not _square(tensor.shape)
+            ):
+                refused = "the module type changed, and with it perhaps which axis of a matrix is which"
         if refused:
             if contested:
                 state.contested[key] = element
@@ -86,11 +92,18 @@ def _square(shape: tuple[int, ...]) -> bool:
 
 
 def _orientation(state: State) -> dict[tuple[str, str], bool]:
-    """Per change of module type: True when oblong matrices kept their orientation and none was turned."""
+    """Per change of module type: True when oblong matrices kept their orientation and none was turned.
+
+    A key whose numbered siblings changed tells nothing: `fc2` may be what was `fc1`, turned.
+    """
     kept: dict[tuple[str, str], bool] = {}
+    names = _read_names(state.old), _read_names(state.new)
     for tensor in state.new.tensors:
         before = state.old.by_key.get(tensor.key)
         if before is None or len(tensor.shape) < 2 or _square(tensor.shape):
+            continue
+        forms = [(with_number(tensor.key, at, "#"), at) for at in range(len(numbers(tensor.key)))]
+        if any(names[0][form] != names[1][form] for form in forms):
             continue
         change = (before.module_type, tensor.module_type)
         if before.shape == tensor.shape:
@@ -98,6 +111,15 @@ def _orientation(state: State) -> dict[tuple[str, str], bool]:
         elif before.shape == (tensor.shape[1], tensor.shape[0], *tensor.shape[2:]):
             kept[change] = False
     return kept
+
+
+def _read_names(side: Side) -> dict[tuple[str, int], set[int]]:
+    """For every key with one number left out: the numbers that stand there, whatever the shapes."""
+    found: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for tensor in side.tensors:
+        for position, number in enumerate(numbers(tensor.key)):
+            found[with_number(tensor.key, position, "#"), position].add(number)
+    return found
 
 
 def _first_moved(state: State, key: str, known: Siblings) -> int | None:
@@ -112,9 +134,9 @@ def _first_resized_list(state: State, key: str) -> str | None:
     """The outermost element above a key whose list has another number of elements of its kind."""
     lengths, akin = zip(state.old.list_sizes(key), state.new.list_sizes(key), strict=True)
     if lengths[0] != lengths[1] and akin[0] != akin[1]:
-        return next(path for path in reversed(parents(key)) if path.rpartition(".")[2].isdigit())
-    owner = parents(key)[0]
-    if owner.rpartition(".")[2].isdigit() and state.old.count_alike(key) != state.new.count_alike(key):
+        return next(path for path in reversed(parents(key)) if path.rpartition(".")[2].isdecimal())
+    owner = key.rpartition(".")[0]
+    if owner.rpartition(".")[2].isdecimal() and state.old.count_alike(key) != state.new.count_alike(key):
         return owner
     return None
 
