@@ -101,7 +101,7 @@ def judge_class(
     spare_old = [key for key in before if key not in paired]
     spare_new = [key for key in after if "new " + key not in paired]
     whole = len(pairs) > 1 and not spare_old and not spare_new
-    judged = []
+    judged: list[tuple[Pair, Verdict]] = []
     for pair in pairs:
         verdict = _object(state, pair, path)
         if verdict != Verdict.CERTAIN:
