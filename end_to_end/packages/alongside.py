@@ -6,14 +6,17 @@ usage: python -m end_to_end.packages.alongside SET SET ... [--mode sealed|app] [
 A set is one version with what it needs at a version of its own, as in ``lightning==2.4.0,torchmetrics==1.4.3``; a row
 of the table in docs/isolation.md has its sets in ``rows.toml``. The rest comes from this environment, and what it lacks
 is installed once for all. Nothing is known of any package: its modules are imported, and of each its names are
-compared, and every `torch.nn.Module` that takes no arguments is made with a seed, shown, copied, pickled in one turn
-and read in the next. ``app`` imports the last version plainly first.
+compared; of its functions and classes the source, the signature and the resolved annotations, and whether a pickle that
+another turn reads gives the very same; every exception, dataclass and `torch.nn.Module` that takes no arguments is
+made with a seed, shown, copied, pickled in one turn and read in the next. ``app`` imports the last version plainly first.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
+import hashlib
 import importlib
 import inspect
 import json
@@ -25,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import typing
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +41,9 @@ Answers = dict[str, Any]
 _ROWS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("rows.toml").read_text())
 _MADE = 40
 """More modules of torch than this are not made of one package."""
+_TURNS = 4
+_ASKED = 400
+"""More functions and classes than this are not asked of one package."""
 
 
 def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
@@ -51,6 +58,7 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
 
     answers: Answers = {}
     package = load(root)
+    defined: dict[str, Any] = {}
     found = [root, *_submodules(root, getattr(package, "__path__", []))][:most]
     kinds: dict[str, Any] = {}
     for name in found:
@@ -61,9 +69,22 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
             continue
         answers[name] = [key for key in sorted(vars(module)) if not inspect.ismodule(vars(module)[key])]
         for key, kind in sorted(vars(module).items()):
+            if not inspect.isclass(kind) and not inspect.isfunction(kind):
+                continue
+            if _original(kind) == f"{name}.{key}":
+                defined[_original(kind)] = kind
             if inspect.isclass(kind) and issubclass(kind, torch.nn.Module) and _original(kind).startswith(f"{root}."):
                 kinds[f"{name}.{key}"] = kind
     yield answers
+    some = dict(list(defined.items())[:: max(1, len(defined) // _ASKED)])
+    answers |= {f"{key}, looked at": _looked_at(value) for key, value in some.items()}
+    kept = {key: _tried(lambda value=value: pickle.dumps(value).hex()) for key, value in some.items()}
+    values = {key: value() for key, value in some.items() if _is_value(value)}
+    answers |= {f"{key}, made": _shown(value) for key, value in values.items()}
+    kept_values = {key: _tried(lambda value=value: pickle.dumps(value).hex()) for key, value in values.items()}
+    yield answers
+    answers |= {f"{key}, by name": _tried(lambda key=key: _unhex(kept[key]) is some[key]) for key in some}
+    answers |= {f"{key}, value": _tried(lambda key=key: _again(kept_values[key], some[key])) for key in values}
     pickled: dict[str, bytes] = {}
     for key, kind in list(kinds.items())[:_MADE]:
         torch.manual_seed(0)
@@ -85,6 +106,43 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
     for key, data in pickled.items():
         answers[f"{key}, pickled"] = _tried(lambda key=key, data=data: _read(data, kinds[key]))
     yield answers
+
+
+def _looked_at(value: Any) -> list[Any]:
+    """Return what `inspect` and `typing` say of a function or class, in original names."""
+    hints = _tried(lambda: sorted(f"{name}: {_told(hint)}" for name, hint in typing.get_type_hints(value).items()))
+    source = _tried(lambda: hashlib.sha256(inspect.getsource(value).encode()).hexdigest())
+    return [hints, source, _tried(lambda: _told(inspect.signature(value)))]
+
+
+def _is_value(kind: Any) -> bool:
+    """Whether it is a class of exceptions or a dataclass that can be made of nothing."""
+    if not inspect.isclass(kind) or not (issubclass(kind, Exception) or dataclasses.is_dataclass(kind)):
+        return False
+    return isinstance(_tried(kind), kind)
+
+
+def _shown(value: Any) -> list[Any]:
+    if isinstance(value, Exception):
+        try:
+            raise value
+        except type(value) as error:
+            return [type(error).__name__, [base.__name__ for base in type(error).__mro__], _told(error)]
+    return [_told(value), _told(copy.deepcopy(value)), value == copy.copy(value)]
+
+
+def _again(data: str, kind: type) -> list[Any]:
+    again = _unhex(data)
+    return [type(again) is kind, _told(again)]
+
+
+def _unhex(data: str) -> Any:
+    return pickle.loads(bytes.fromhex(data))
+
+
+def _told(value: Any) -> str:
+    """Return what a value shows, without addresses, and with original names for isolated ones."""
+    return re.sub(r"app_loader\.isolated\.\w+?__\w+?__[0-9a-f]{8}\.", "", re.sub(r"0x\w+", "", str(value)))
 
 
 def _tried(question: Callable[[], Any]) -> Any:
@@ -148,7 +206,7 @@ def together(root: str, most: int, mode: str, folders: list[str]) -> dict[str, A
     running = {name: asked(load, root, most) for name, load in importers.items()}
     for name, load in importers.items():
         answers[f"{name} first"] = _whole(asked(load, root, most))
-    for _ in range(3):
+    for _ in range(_TURNS):
         for name, turns in running.items():
             answers[name] = next(turns)
     return answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import pickle
 import subprocess
@@ -245,6 +246,28 @@ def test_a_fine_tuned_policy_is_saved_under_its_original_names_and_loads_in_a_cl
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout) == ["0.1.0", "tiny"]
+
+
+@pytest.mark.parametrize("step", ["resolve", "check_contract", "build_on_meta"])
+def test_an_archive_that_is_swapped_after_it_was_checked_changes_nothing(
+    step, store, wheel, rules, tmp_path, monkeypatch
+):
+    policy, other = make(store, wheel("0.1.0"), rules), make(store, wheel("0.2.0", scale=2.0), rules, width=7)
+    save_policy(policy, tmp_path / "run.mpt")
+    save_policy(other, tmp_path / "other.mpt")
+    loading = importlib.import_module("app_loader.load")
+    checked = getattr(loading, step)
+
+    def swap(*arguments, **options):
+        found = checked(*arguments, **options)
+        (tmp_path / "other.mpt").replace(tmp_path / "run.mpt")
+        return found
+
+    monkeypatch.setattr(loading, step, swap)
+    loaded = load_policy(tmp_path / "run.mpt", store=store, verify="witness")
+    assert equal(outputs(policy, rules), outputs(loaded, rules))
+    assert (loaded.origin.version, loaded.manifest.code.version) == ("0.1.0", "0.1.0")
+    assert not (tmp_path / "other.mpt").exists()
 
 
 def test_the_loaded_policy_survives_pickle_and_deepcopy(store, wheel, rules, tmp_path):
