@@ -8,7 +8,8 @@ of the table in docs/isolation.md has its sets in ``rows.toml``. The rest comes 
 is installed once for all. Nothing is known of any package: its modules are imported, and of each its names are
 compared; of its functions and classes the source, the signature and the resolved annotations, and whether a pickle that
 another turn reads gives the very same; every exception, dataclass and `torch.nn.Module` that takes no arguments is
-made with a seed, shown, copied, pickled in one turn and read in the next. ``app`` imports the last version plainly first.
+made with a seed, shown, copied, pickled in one turn and read in the next. ``app`` imports the last version plainly
+first.
 """
 
 from __future__ import annotations

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
-import pickle
 import sys
 from collections.abc import Callable
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import app_loader.isolated
 import pytest
-from app_loader.errors import IsolationError, NativeCodeError
+from app_loader.errors import IsolationError, UnitNotFoundError
 from app_loader.isolated import (
     Part,
     Unit,
@@ -54,6 +53,14 @@ def test_the_same_wheel_gives_the_same_entry_and_the_same_modules(make_wheel: Ma
 @pytest.mark.parametrize(("distribution", "version"), list(itertools.product(["a", "Model-Zoo", "x.y_z"], SPELLINGS)))
 def test_an_identifier_is_a_python_name(distribution: str, version: str) -> None:
     assert make_identifier(distribution, version, "0123456789abcdef").isidentifier()
+
+
+@pytest.mark.parametrize("version", SPELLINGS)
+def test_an_identifier_says_distribution_and_version_to_who_lacks_the_unit(version: str) -> None:
+    with pytest.raises(UnitNotFoundError) as caught:
+        importlib.import_module(f"app_loader.isolated.{make_identifier('Toy.Zoo', version, '3f9c2a1b77')}")
+    found = caught.value
+    assert (found.distribution, found.version, found.digest) == ("toy-zoo", version, "3f9c2a1b")
 
 
 def test_an_identifier_taken_by_another_digest_is_refused(tmp_path: Path) -> None:
@@ -125,38 +132,6 @@ def test_a_private_companion_belongs_to_the_unit(make_wheel: MakeWheel, store: S
         assert str(origin_of(module.A)) == "toy_zoo.A [toy-zoo 1.0]"
         assert str(origin_of(entry.import_module("toy_base").B)) == f"toy_base.B [toy-base {number}.5]"
     assert answers == [1, 2, 3]
-
-
-def test_native_code_is_refused_before_anything_is_loaded(make_wheel: MakeWheel, store: Store, tmp_path: Path) -> None:
-    marker = tmp_path / "ran"
-    files = {"toy_zoo/__init__.py": f"open({str(marker)!r}, 'w').close()", "toy_zoo/fast.so": b"\x7fELF"}
-    entry = store.add([make_wheel("toy-zoo", "1.0", files)])
-    with pytest.raises(NativeCodeError) as caught:
-        entry.import_module("toy_zoo")
-    assert caught.value.files == ("toy_zoo/fast.so",)
-    assert not marker.exists()
-
-
-def test_an_optional_compiled_module_looks_absent_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "toy_zoo").mkdir()
-    source = """
-try:
-    from toy_zoo import fast
-except ImportError as error:
-    fast, reason = None, error
-def need():
-    import toy_zoo.fast
-"""
-    (tmp_path / "toy_zoo" / "__init__.py").write_text(source)
-    (tmp_path / "toy_zoo" / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
-    unit = isolate_directory(tmp_path, bytecode=tmp_path / "bytecode")
-    module = unit.import_module("toy_zoo")
-    assert module.fast is None
-    assert isinstance(module.reason, NativeCodeError)
-    with pytest.raises(NativeCodeError, match="native code"):
-        module.need()
-    assert pickle.loads(pickle.dumps(module.reason)).files == module.reason.files
-    app_loader.isolated.unload(unit)
 
 
 def test_folders_of_unpacked_packages_are_isolated_without_a_store(tmp_path: Path) -> None:

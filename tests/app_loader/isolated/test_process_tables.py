@@ -202,6 +202,7 @@ def test_a_data_pipes_name_means_the_version_upstream_or_the_caller(versions: Ad
     for entry in entries.values():
         unload(entry.unit)
     assert list(IterableWrapper([1]).toy_scaled()) == [0]
+    assert not hasattr(IterDataPipe.functions["toy_scaled"], "own")  # torch's own again, and no router
 
 
 def test_environments_of_a_shared_gymnasium_are_each_versions_own(versions: AddVersions) -> None:

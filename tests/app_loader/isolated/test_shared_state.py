@@ -18,7 +18,7 @@ import numpy.random
 import pytest
 import torch
 from app_loader.errors import IntegrityError, SharedLibraryError
-from app_loader.isolated import unload
+from app_loader.isolated import known_units, unload
 from app_loader.store import Entry, Store
 
 AddVersions = Callable[..., dict[str, Entry]]
@@ -110,6 +110,7 @@ def test_unloading_frees_what_nothing_holds(versions: AddVersions) -> None:
     kept = weakref.ref(entry.import_module("toy_zoo").A)
     report = unload(entry.unit)
     assert (kept(), report.alive, report.freed) == (None, (), 2)
+    assert entry.identifier not in {unit.identifier for unit in known_units()}
     assert not [name for name in sys.modules if entry.identifier in name and "__shims__" not in name]
 
 
@@ -132,10 +133,14 @@ def test_unloading_after_compiling_says_that_dynamo_holds_on(versions: AddVersio
     assert float(torch.compile(net, backend="eager")(torch.ones(1))) == 3
     del net
     gc.collect()
+    kept = weakref.ref(entry.import_module("toy_zoo").Net)
     first = unload(entry.unit)
-    torch._dynamo.reset()
     assert first.modules >= 2
-    assert {alive.name for alive in first.alive} <= {"toy_zoo.Net"}
+    assert [alive.name for alive in first.alive] == ["toy_zoo.Net"]
+    assert ["Dynamo" in holder for holder in first.alive[0].held_by] == [True]
+    torch._dynamo.reset()
+    gc.collect()
+    assert kept() is None
 
 
 def test_the_installed_version_beside_it_is_untouched(

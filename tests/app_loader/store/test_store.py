@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from app_loader import import_isolated
-from app_loader.errors import IntegrityError, NativeCodeError, UnsafeWheelError, VersionNotStoredError
+from app_loader.errors import IntegrityError, IsolationError, NativeCodeError, UnsafeWheelError, VersionNotStoredError
 from app_loader.store import Entry, Store
 from filelock import FileLock
 
@@ -51,6 +51,20 @@ def test_an_entry_is_read_only_and_verifies(make_wheel: MakeWheel, store: Store)
     assert entry.verify() == []
     modes = [path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) for path in entry.path.rglob("*")]
     assert not any(modes)
+
+
+def test_an_entry_whose_name_another_digest_has_is_refused(make_wheel: MakeWheel, store: Store) -> None:
+    wheel = make_wheel("toy-zoo", "1.0", FILES)
+    entry = store.add([wheel])
+    described = entry.folder / "entry.json"
+    other = entry.digest[:-1] + ("0" if entry.digest[-1] != "0" else "1")  # as only 2**32 tries would make one
+    entry.folder.chmod(0o755)
+    text = described.read_text().replace(entry.digest, other)
+    described.unlink()
+    described.write_text(text)
+    with pytest.raises(IsolationError) as caught:
+        store.add([wheel])
+    assert (caught.value.subject, store.entries()[0].digest) == ("toy-zoo 1.0", other)
 
 
 def test_verifying_names_every_change(make_wheel: MakeWheel, store: Store) -> None:

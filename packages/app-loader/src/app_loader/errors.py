@@ -207,7 +207,7 @@ class UnsafeWheelError(IntegrityError):
 
 
 class NativeCodeError(IsolationError, ImportError):
-    """A wheel holds compiled modules; none of it was loaded.
+    """A wheel holds compiled modules and needs them; none of them was loaded.
 
     It is an ImportError, so that code whose compiled modules are optional goes on without them.
 

@@ -282,7 +282,7 @@ def _say_added(entry: Entry) -> None:
         if not library.met:
             click.echo(f"  note: {library}")
     if entry.scan.native:
-        click.echo(f"  note: it holds native code ({entry.scan.native[0]}) and cannot be isolated in a process")
+        click.echo(f"  note: it holds native code ({entry.scan.native[0]}): what needs that is refused in a process")
 
 
 def _print_details(entry: Entry) -> None:

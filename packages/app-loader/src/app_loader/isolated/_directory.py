@@ -14,7 +14,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from app_loader.isolated._announced import IsolatedFolder, announce_folder
-from app_loader.isolated._owned import OwnedNames, owned_names
+from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
 from app_loader.isolated._unit import Part, Unit
 from app_loader.isolated._units import register_unit
 
@@ -54,7 +54,8 @@ def _describe(folder: Path, name: str | None, bytecode: Path | None) -> Unit:
     if bytecode is None:
         user = os.getuid() if hasattr(os, "getuid") else 0
         bytecode = Path(tempfile.gettempdir()) / f"mpt-bytecode-{user}" / digest[:16]
-    return Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode)
+    native = tuple(file for file in files if file.endswith(NATIVE_SUFFIXES) or ".so." in file)
+    return Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode, native=native)
 
 
 def _listing(folder: Path) -> list[str]:

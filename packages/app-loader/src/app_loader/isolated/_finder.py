@@ -19,6 +19,7 @@ from policy_interface.origin import ORIGIN_ATTRIBUTE
 from app_loader.errors import NativeCodeError
 from app_loader.isolated._loader import isolate_spec
 from app_loader.isolated._names import PREFIX, SHIMS
+from app_loader.isolated._native import source_beside
 from app_loader.isolated._search import find_unit
 from app_loader.isolated._unit import Unit
 from app_loader.isolated.shims import furnish, make_shim
@@ -51,17 +52,20 @@ class IsolatedFinder(MetaPathFinder):
                 return _made_spec(fullname, _NamespaceLoader(original), locations)
             return spec
         if not isinstance(spec.loader, SourceFileLoader):
-            raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
+            source = source_beside(str(spec.origin))  # what such a file is compiled from does the same
+            if source is None:
+                raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
+            spec.origin = str(source)
         return isolate_spec(spec, unit)
 
 
 def _listed_spec(unit: Unit, fullname: str, original: str, path: Sequence[str] | None) -> ModuleSpec | None:
     """Return the spec of a module that the list of pinned files names, without asking the disk.
 
-    None where the list does not decide: it names no such file, a compiled module might go first, or the package's
-    `__path__` is no longer what its place in the unit says.
+    None where the list does not decide: it names no such file, or the package's `__path__` is no longer what its place
+    in the unit says.
     """
-    if not unit.listed:
+    if not unit.hashes:
         return None
     place = f"{unit.folder}{os.sep}{original.replace('.', os.sep)}"
     if path is None or len(path) != 1 or path[0] != place.rpartition(os.sep)[0]:

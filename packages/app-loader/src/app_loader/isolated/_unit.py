@@ -7,6 +7,7 @@ It imports nothing itself; `Unit.import_module` is the one exception, and says s
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from typing import Any
 
 from policy_interface.origin import Origin
 
+from app_loader.errors import NativeCodeError
 from app_loader.isolated._helpers import helper_of, name_after, supply
 from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
+from app_loader.isolated._native import needed_native
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
 from app_loader.isolated._targets import HELPER_MARK
@@ -55,8 +58,8 @@ class Unit:
         digest: sha256 (hex) of the unit.
         folder: where the modules lie.
         bytecode: where its compiled modules are kept, None to keep none.
-        hashes: sha256 (hex) of each source file by its path relative to `folder`; empty where nothing pins them.
-        listed: whether `hashes` names every module of the unit, and none of them is compiled: the finder believes it.
+        hashes: sha256 (hex) of each file by its path relative to `folder`; empty where nothing pins them.
+        native: its compiled files, by path relative to `folder`; none is ever loaded.
         operators: operators (``namespace::name``) that the unit itself defined with torch.library.
         effects: what importing its modules changed in shared state.
         environments: ids that the unit registered with a shared gymnasium.
@@ -78,7 +81,7 @@ class Unit:
         folder: Path,
         bytecode: Path | None = None,
         hashes: Mapping[str, str] | None = None,
-        listed: bool = False,
+        native: tuple[str, ...] = (),
         identifier: str | None = None,
     ) -> None:
         main = parts[0]
@@ -89,7 +92,7 @@ class Unit:
         self.folder = folder
         self.bytecode = bytecode
         self.hashes: Mapping[str, str] = hashes or {}
-        self.listed = listed
+        self.native = native
         self.owned = parts[0].owned
         for part in parts[1:]:
             self.owned |= part.owned
@@ -168,8 +171,19 @@ class Unit:
                 if full not in self.builtins and full.encode() in compiled:
                     supply(self.builtins, full, name_after(make(self), self.shim_name("builtins"), full))
 
+    def _refuse_native(self, name: str) -> None:
+        if self.native and self.owns(name) and self.isolated_name(name) not in sys.modules:
+            needed = needed_native(self.folder, self.native, name)
+            if needed:
+                raise NativeCodeError(f"{self.distribution} {self.version}", needed)
+
     def import_module(self, name: str) -> ModuleType:
-        """Import a module of this unit by its original name, or a shared one as it is."""
+        """Import a module of this unit by its original name, or a shared one as it is.
+
+        Raises:
+            NativeCodeError: it needs compiled modules of the unit; nothing of it has run.
+        """
+        self._refuse_native(name)
         try:
             # One thread at a time enters a unit from outside: where two enter a cycle of modules from two sides,
             # CPython lets one of them fail or see a half-made module. And one enters any unit: between the question

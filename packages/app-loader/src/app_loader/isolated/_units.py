@@ -84,7 +84,7 @@ def read_unit(folder: Path, document: Mapping[str, Any] | None = None) -> Unit:
         folder=folder / "site",
         bytecode=folder.parent.parent / "bytecode" / folder.name,
         hashes=document["files"],
-        listed=not document["scan"]["native"],
+        native=tuple(document["scan"]["native"]),
         identifier=folder.name,
     )
 

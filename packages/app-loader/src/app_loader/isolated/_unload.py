@@ -104,8 +104,8 @@ def _describe(referrer: Any, subject: Any, unit: Unit, survivors: set[int]) -> s
     if isinstance(referrer, dict):
         name = referrer.get("__name__")
         if isinstance(name, str) and "__builtins__" in referrer:
-            return "" if name.startswith(unit.prefix) else f"module {name}"
-        return _owner_of_dict(referrer)
+            return _dynamo_that_holds(referrer) if name.startswith(unit.prefix) else f"module {name}"
+        return _dynamo_that_holds(referrer) or "a dict"
     if isinstance(referrer, tuple) and subject in getattr(subject, "__mro__", ()):
         return ""
     kind = type(referrer)
@@ -114,9 +114,9 @@ def _describe(referrer: Any, subject: Any, unit: Unit, survivors: set[int]) -> s
     return f"an object of {kind.__module__}.{kind.__qualname__}"
 
 
-def _owner_of_dict(held: dict[Any, Any]) -> str:
+def _dynamo_that_holds(held: dict[Any, Any]) -> str:
+    """Return Dynamo's part, where it holds a table of attributes or, to clean up later, the names of a module."""
     for owner in gc.get_referrers(held):
-        kind = type(owner)
-        if kind.__module__.startswith(("torch._dynamo", "torch._C._dynamo")):
+        if type(owner).__module__.startswith(("torch._dynamo", "torch._C._dynamo")):
             return "Dynamo's guards (torch._dynamo.reset() frees them)"
-    return "a dict"
+    return ""

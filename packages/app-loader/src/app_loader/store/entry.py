@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app_loader.errors import LoaderError, NativeCodeError, SharedLibraryError
+from app_loader.errors import LoaderError, SharedLibraryError
 from app_loader.isolated import (
     Effect,
     Effects,
@@ -147,13 +147,11 @@ class Entry:
                 import makes: ``report`` logs them and keeps them in `effects`, ``restore`` also puts them back.
 
         Raises:
-            NativeCodeError: the entry holds compiled modules; nothing of it was loaded.
+            NativeCodeError: the module needs compiled files of the entry; nothing of it has run.
             IntegrityError: a source file is not what RECORD pins.
             SharedLibraryError: its code raised, and shared libraries lie outside the ranges it asks for.
             ImportError: as a plain import would raise.
         """
-        if self.scan.native:
-            raise NativeCodeError(f"{self.distribution} {self.version}", self.scan.native)
         unit = self.unit
         if is_imported(unit, name):
             return unit.import_module(name)

@@ -26,7 +26,7 @@ def import_isolated(
 
     Raises:
         VersionNotStoredError: the store has no such version.
-        NativeCodeError: the entry holds compiled modules.
+        NativeCodeError: the module needs compiled files of the entry.
         IntegrityError: a source file is not what was pinned.
         ImportError: as a plain import would raise.
     """
