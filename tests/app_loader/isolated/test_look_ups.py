@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib.metadata
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from app_loader.store import Entry
+from app_loader.store import Entry, Store
 
 AddVersions = Callable[..., dict[str, Entry]]
 
@@ -241,3 +242,23 @@ def load(path): return SourceFileLoader("made_up", path).load_module().answer
     assert [module.answer for module in modules] == [(n, True) for n in (1, 2, 3)]
     with pytest.warns(DeprecationWarning):
         assert [module.load(str(tmp_path / "made_up.py")) for module in modules] == [1, 2, 3]
+
+
+def test_a_private_copy_of_the_metadata_library_finds_its_own_units_distributions(
+    make_wheel: Callable[..., Path], store: Store
+) -> None:
+    """The copy is the standard library's own text under the name of its backport, which looks along `sys.path`."""
+    folder = Path(str(importlib.metadata.__file__)).parent
+    copy = {f"importlib_metadata/{path.name}": path.read_text("utf-8") for path in folder.glob("*.py")}
+    private = make_wheel("importlib-metadata", "0.5", copy)
+    source = (
+        "import importlib_metadata\ndef ask(name): return importlib_metadata.version(name)\n"
+        "def names(): return [each.metadata['Name'] for each in importlib_metadata.distributions()]"
+    )
+    for number in ("1.0", "2.0"):
+        module = store.add([make_wheel("toy-zoo", number, {"toy_zoo.py": source}), private]).import_module("toy_zoo")
+        assert (module.ask("toy-zoo"), module.ask("importlib_metadata")) == (number, "0.5")
+        assert module.ask("torch") == importlib.metadata.version("torch")
+        assert module.names().count("toy-zoo") == 1
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("toy-zoo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
@@ -57,6 +57,20 @@ class IsolatedFinder(MetaPathFinder):
                 raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
             spec.origin = str(source)
         return isolate_spec(spec, unit)
+
+    def find_distributions(self, context: Any) -> Iterable[Any]:
+        """Return a unit's own distributions to a copy of `importlib_metadata` that is the unit's own.
+
+        Such a copy looks along `sys.path`, where no unit lies, and asks every finder first. Any other gets none.
+        Source: "Extending the search algorithm" in the documentation of `importlib.metadata`.
+        """
+        asking = type(context).__module__
+        unit = find_unit(asking[len(PREFIX) :].partition(".")[0]) if asking.startswith(PREFIX) else None
+        if unit is None:
+            return ()
+        finder: Any = vars(sys.modules[asking])["MetadataPathFinder"]()
+        found: Iterable[Any] = finder.find_distributions(type(context)(name=context.name, path=[str(unit.folder)]))
+        return found
 
 
 def _listed_spec(unit: Unit, fullname: str, original: str, path: Sequence[str] | None) -> ModuleSpec | None:
