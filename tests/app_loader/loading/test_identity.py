@@ -85,6 +85,13 @@ def test_an_installed_wheel_whose_files_were_edited_is_not_the_trained_code(inst
     assert resolve(record, "trained", store).chosen is None
 
 
+def test_current_is_what_is_installed_though_the_store_has_newer(installed, record, store, wheel):
+    store.add([wheel("2.0", name="marked-zoo")])
+    chosen = resolve(record, "current", store).chosen
+    assert (chosen.source, chosen.version) == ("environment", "1.0")
+    assert resolve(record, "2.0", store).chosen.source == "store"
+
+
 def test_a_bare_version_is_no_identity_and_no_wheel_is_asked_for(record, store):
     bare = replace(record, wheel_sha256=None, package=None, package_sha256=None)
     resolution = resolve(bare, "trained", store)

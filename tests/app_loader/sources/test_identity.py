@@ -15,8 +15,8 @@ from app_loader.code import StoredCode
 from app_loader.errors import IntegrityError, SettingsError, SourceRefusedError, UnsafeWheelError, VersionNotStoredError
 from app_loader.settings import Index, Settings, read_settings
 from app_loader.sources import PinnedCompanion, add_archive, add_requirement, add_wheels
-from app_loader.sources.wheelhouse import wheel_sha256
 from app_loader.store import Store
+from app_loader.store.wheel import Wheel, read_wheel, wheel_sha256
 from click.testing import CliRunner
 from mpt_format import open_archive
 from policy_interface import GameRules
@@ -93,6 +93,24 @@ def test_what_is_unpacked_is_what_was_hashed_though_the_file_changes_meanwhile(
     with pytest.raises(IntegrityError):
         store.add([wheel], sha256=wheel_sha256(honest))
     assert store.entries() == []
+
+
+def test_a_file_that_is_swapped_after_it_was_read_is_not_what_is_unpacked(
+    make_wheel: MakeWheel, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 1"})
+    other = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": "answer = 2"})
+    wheel = Path(shutil.copy(honest, tmp_path / honest.name))
+
+    def swap(path: Path, **options: Path) -> Wheel:
+        found = read_wheel(path, **options)
+        Path(shutil.copy(other, tmp_path / "other.whl")).replace(wheel)
+        return found
+
+    monkeypatch.setattr("app_loader.store.store.read_wheel", swap)
+    entry = store.add([wheel], sha256=wheel_sha256(honest))
+    assert wheel_sha256(wheel) == wheel_sha256(other)
+    assert (entry.import_module("toy_zoo").answer, entry.verify()) == (1, [])
 
 
 def test_a_full_check_sees_data_of_the_code_that_was_changed_in_the_store(
