@@ -6,6 +6,8 @@ import importlib
 import json
 import shutil
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from app_loader.cli.zoo import zoo
 from app_loader.errors import IntegrityError, SourceRefusedError
 from app_loader.store import Store
 from click.testing import CliRunner, Result
+from mpt_format import CorruptArchiveError
 from policy_interface import DiscreteActions, Feature, GameRules
 
 from tests.app_loader.loading.conftest import tiny_source
@@ -114,6 +117,22 @@ def test_a_dirty_run_loads_from_the_archive_and_the_repository(
     assert (entry.path / "tiny_zoo" / "table.bin").read_bytes() == DATA
     assert (entry.path / "tiny_zoo" / "sub module.py").is_file()
     assert not (entry.path / "tiny_zoo" / "old.py").exists()
+
+
+def test_a_difference_that_was_changed_in_the_archive_is_neither_applied_nor_built(
+    tmp_path: Path, project: Path, git: Git, store: Store
+) -> None:
+    edit(project)
+    archive = train(tmp_path, project)
+    put_back(git)
+    with zipfile.ZipFile(archive) as opened:
+        difference = opened.read("source.diff")
+    changed = difference.replace(b"+from tiny_zoo.scale import SCALE", b"+from tiny_zoo.other import SCALE")
+    sums = [zlib.crc32(each).to_bytes(4, "little") for each in (difference, changed)]
+    archive.write_bytes(archive.read_bytes().replace(difference, changed).replace(*sums))  # as its zip demands
+    added = add(store, str(archive), "--from-source", "--repository", str(tmp_path / "repository"))
+    assert isinstance(added.exception, CorruptArchiveError)
+    assert (added.output, store.entries()) == ("", [])
 
 
 def test_a_wheel_that_leaves_out_files_of_the_pinned_source_is_the_trained_code(
