@@ -128,8 +128,8 @@ def test_a_difference_that_was_changed_in_the_archive_is_neither_applied_nor_bui
     with zipfile.ZipFile(archive) as opened:
         difference = opened.read("source.diff")
     changed = difference.replace(b"+from tiny_zoo.scale import SCALE", b"+from tiny_zoo.other import SCALE")
-    sums = [zlib.crc32(each).to_bytes(4, "little") for each in (difference, changed)]
-    archive.write_bytes(archive.read_bytes().replace(difference, changed).replace(*sums))  # as its zip demands
+    before, now = (zlib.crc32(each).to_bytes(4, "little") for each in (difference, changed))
+    archive.write_bytes(archive.read_bytes().replace(difference, changed).replace(before, now))  # as its zip demands
     added = add(store, str(archive), "--from-source", "--repository", str(tmp_path / "repository"))
     assert isinstance(added.exception, CorruptArchiveError)
     assert (added.output, store.entries()) == ("", [])
