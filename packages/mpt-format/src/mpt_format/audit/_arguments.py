@@ -14,7 +14,7 @@ __all__ = ["JUDGED", "NEVER_EMPTY", "find_misuse"]
 import re
 from collections.abc import Callable
 
-from ._nodes import ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
+from ._nodes import ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, TensorCall
 
 _MOST_BYTES = 1 << 30
 """A tensor or byte array made of nothing but its size: more than any writer leaves empty."""
@@ -32,6 +32,7 @@ _FILLED_LATER = frozenset({"builtins.bytearray", "builtins.set", "collections.Co
 """Classes whose `__new__`, which is all that NEWOBJ calls, does not look at its arguments."""
 _UNHASHABLE = frozenset({list, DictNode, ByteArray})
 _NUMBERS = frozenset({int, float, bool})
+_NESTED = frozenset({list, tuple, Call, TensorCall})
 
 Args = tuple[Node, ...]
 
@@ -121,7 +122,7 @@ def _judge_ordered_dict(args: Args) -> str | None:
 
 
 def _judge_shape(args: Args) -> str | None:
-    if not args or (len(args) == 1 and type(args[0]) is Call):
+    if not args or (len(args) == 1 and isinstance(args[0], Call)):
         return None
     if len(args) > 1 or type(args[0]) not in (list, tuple, SetNode, DictNode):
         return "what is no shape"
@@ -133,9 +134,9 @@ def _judge_shape(args: Args) -> str | None:
 
 def _judge_tensor(args: Args) -> str | None:
     if len(args) == 1 and type(args[0]) in (list, tuple):
-        fits = all(type(part) in _NUMBERS or type(part) in (list, tuple, Call) for part in args[0])
+        fits = all(type(part) in _NUMBERS or type(part) in _NESTED for part in args[0])
         return None if fits else "what is no number"
-    if not args or (len(args) == 1 and type(args[0]) in (Call, Persistent)):
+    if not args or (len(args) == 1 and isinstance(args[0], Call | Persistent)):
         return None
     if not all(type(size) is int for size in args):
         return "what is no size"
@@ -162,7 +163,7 @@ def _judge_layout(args: Args) -> str | None:
 
 
 def _judge_parameter(args: Args) -> str | None:
-    usual = len(args) <= 2 and (not args or args[0] is None or type(args[0]) is Call)
+    usual = len(args) <= 2 and (not args or args[0] is None or isinstance(args[0], Call))
     return None if usual else "what is no tensor"
 
 
@@ -172,7 +173,7 @@ def _expect(fewest: int, most: int, *first: type) -> Callable[[Args], str | None
     def judge(args: Args) -> str | None:
         if not fewest <= len(args) <= most:
             return f"{len(args)} arguments, where it takes {fewest}"
-        return None if not first or type(args[0]) in first else "what is no storage or tensor"
+        return None if not first or isinstance(args[0], first) else "what is no storage or tensor"
 
     return judge
 

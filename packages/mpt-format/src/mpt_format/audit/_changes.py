@@ -25,14 +25,14 @@ def set_items(target: Node, items: list[Node], offset: int, log: list[Event]) ->
         target.extend(items)
         return
     log.append((offset, SETITEM, target))
-    if kind is Call:
+    if isinstance(target, Call):
         target.add_pairs(items)
 
 
 def append_items(target: Node, items: list[Node], offset: int, log: list[Event]) -> None:
     """Append to a target that is no list."""
     log.append((offset, APPEND, target))
-    if type(target) is Call:
+    if isinstance(target, Call):
         target.add_items(items)
 
 
@@ -42,5 +42,5 @@ def add_items(target: Node, items: list[Node], offset: int, log: list[Event]) ->
         target.extend(items)
         return
     log.append((offset, ADDITEM, target))
-    if type(target) is Call:
+    if isinstance(target, Call):
         target.add_items(items)

@@ -55,7 +55,7 @@ class Candidate:
     def get_summary(self, storage_fields: int) -> Summary:
         """The log's counts and suspects; made once."""
         if self._summary is None:
-            self._summary = summarize(self.stream.log, storage_fields)
+            self._summary = summarize(self.stream, storage_fields)
         return self._summary
 
 
@@ -125,13 +125,15 @@ class Container:
 
 def _imports(stream: Stream) -> bool:
     """Whether a stream imports what can be imported and ends, or uses it: text that begins like a pickle does not."""
+    if stream.tensors:
+        return True
     importable: set[int] = set()
     for event in stream.log:
         kind, used = type(event), False
         if kind is Global:
             if _is_importable(event):
                 importable.add(id(event))
-        elif kind is Call:
+        elif isinstance(event, Call):
             used = type(event.func) is not Global or id(event.func) in importable
         elif kind is tuple and event[1] == BUILD:
             used = id(event[2][0]) in importable
@@ -296,13 +298,12 @@ def _locate_legacy_storages(
     data: Buffer, root: Stream, keys: Stream, container: Container, name: str, limits: Limits
 ) -> list[str]:
     """Find each storage behind the last pickle: eight bytes of length in elements, then the elements."""
-    from ._tensors import storage_record  # the recogniser needs the container only for these sizes
+    from ._tensors import storage_item_size, storage_record  # the recogniser needs the container only for these sizes
 
-    sizes: dict[str, int] = {}
-    for event in root.log:
-        record = storage_record(event)
-        if record is not None:
-            sizes.setdefault(record.key, record.item_size_bytes)
+    records = [(event.offset, record) for event in root.log if (record := storage_record(event)) is not None]
+    uses = [(offset, record.key, record.item_size_bytes) for offset, record in records]
+    uses += [(use.offset, key, storage_item_size(use.kind.name)) for key, use in root.storages.items()]
+    sizes = {key: size for _, key, size in sorted(uses, reverse=True)}  # the first use of a key counts
     at = keys.end
     listed = keys.root if isinstance(keys.root, list) else []
     for key in listed:
@@ -500,13 +501,14 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
     constants = container.prefix + "constants/" if container.kind == "torchscript" else records
     others = directory.members
     if in_torch:  # nearly all members are tensor records: take them together
-        cut = len(records)
-        container.storages = {
-            m.name[cut:]: (m.data_offset, m.packed_size_bytes)
-            for m in reversed(others)
-            if m.name.startswith(records) and m.method == STORED and m.data_offset >= 0
-        }
-        others = [m for m in others if not m.name.startswith((records, constants))]
+        cut, storages, others = len(records), container.storages, []
+        for member in reversed(directory.members):
+            member_name = member[0]
+            if member_name.startswith(records) and member[1] == STORED and member[7] >= 0:
+                storages[member_name[cut:]] = (member[7], member[4])
+            elif not member_name.startswith((records, constants)):
+                others.append(member)
+        others.reverse()
     for member in others:
         _read_member(data, member, container, limits, name, nesting)
     if not in_torch:

@@ -27,7 +27,20 @@ from ._judge import (
 )
 from ._limits import Limits
 from ._names_known import find_kind
-from ._nodes import BigInt, ByteArray, Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable, find_class
+from ._nodes import (
+    BigInt,
+    ByteArray,
+    Call,
+    DictNode,
+    Ext,
+    Global,
+    Node,
+    Persistent,
+    SetNode,
+    TensorCall,
+    Unresolvable,
+    find_class,
+)
 from ._opcodes import opcode_name
 from ._result import SEVERITIES, Finding, Severity
 from ._stream import APPEND, BUILD, SETITEM, Event
@@ -192,20 +205,20 @@ class _Collector:
         for call in candidate.get_summary(container.storage_fields).beyond[:20]:
             self._add_unplaced(candidate, "storage", call.offset, "a tensor reaches behind the end of its storage")
         packed: set[str] | None = None
-        for key, event in candidate.get_summary(container.storage_fields).storages.items():
+        for key, use in candidate.get_summary(container.storage_fields).storages.items():
             place = container.storages.get(key)
-            dtype = self._storage_sizes.get(event.pid[1].name)
-            needed = event.pid[4] * dtype if dtype is not None else 0
+            dtype = self._storage_sizes.get(use.kind.name)
+            needed = use.length * dtype if dtype is not None else 0
             if place is None:
                 if packed is None:
                     prefix = container.prefix + "data/"
                     members = container.directory.members if container.directory else []
                     packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
                 if key not in packed and candidate.stream.complete and not container.problems:
-                    self._add_unplaced(candidate, "storage", event.offset, f"the record of storage {key!r} is missing")
+                    self._add_unplaced(candidate, "storage", use.offset, f"the record of storage {key!r} is missing")
             elif place[1] < needed:
                 text = f"storage {key!r} has {place[1]} bytes, its tensors need {needed}"
-                self._add_unplaced(candidate, "storage", event.offset, text)
+                self._add_unplaced(candidate, "storage", use.offset, text)
 
     def _add_unplaced(
         self, candidate: Candidate, kind: str, offset: int, text: str, severity: Severity = "malformed"
@@ -234,7 +247,7 @@ class _Collector:
                 changes.setdefault(id(target), []).append(event)
         for index, node in enumerate(walk.nodes):
             kind = type(node)
-            if kind is Call:
+            if kind is Call or kind is TensorCall:
                 if type(node.func) is Global and (severity := self._crowded.get(node.func.full_name)) is not None:
                     self._counted[severity] += 1  # the same as a thousand others
                     continue
@@ -247,7 +260,7 @@ class _Collector:
         self, candidate: Candidate, walk: Walk, index: int, node: Node, changes: dict[int, list[Event]]
     ) -> None:
         kind = type(node)
-        if kind is Call:
+        if isinstance(node, Call):
             if self._is_ordinary(node):
                 self._add_subclass(candidate, walk, index, node)
                 refused = self._find_refused_change(candidate, changes.get(id(node), []))
@@ -315,7 +328,7 @@ class _Collector:
         return None
 
     def _add_rule(self, candidate: Candidate, walk: Walk, index: int, node: Node, reason: str) -> None:
-        offset = node.offset if type(node) is Call else None
+        offset = node.offset if isinstance(node, Call) else None
         hint = f"torch.load stops here: {reason}"
         self._put(candidate, walk, index, "rule", result_type(node), offset, "incompatible", hint)
 
@@ -448,7 +461,7 @@ class _Collector:
             if id(event) in reached or id(event) in callees:
                 continue
             kind = type(event)
-            if kind is Call:
+            if isinstance(event, Call):
                 callees.add(id(event.func))
                 if self._is_ordinary(event):
                     continue
@@ -477,7 +490,7 @@ def _used_as_class(log: list[Event]) -> set[int]:
     """Ids of the globals that some call uses as its callee or class: there, the call is the finding."""
     used = set()
     for event in log:
-        if type(event) is Call:
+        if isinstance(event, Call):
             used.add(id(event.func))
             if find_callee_name(event.func) in _CLASS_FIRST and type(event.args) is tuple and event.args:
                 used.add(id(find_class(event.args[0])))
@@ -493,7 +506,7 @@ def _extra(node: Call) -> Iterator[str]:
         for one in inner:
             if type(one) is Global:
                 yield one.full_name
-            elif type(one) is Call and type(one.func) is Global and find_tensor(one) is None:
+            elif isinstance(one, Call) and type(one.func) is Global and find_tensor(one) is None:
                 yield one.func.full_name
                 if one.func.full_name == "numpy.dtype":
                     dtype_class = find_numpy_dtype_class(one)
@@ -501,7 +514,7 @@ def _extra(node: Call) -> Iterator[str]:
                         yield dtype_class
                 elif type(one.args) is tuple:
                     for deeper in one.args:
-                        if type(deeper) is Call and type(deeper.func) is Global:
+                        if isinstance(deeper, Call) and type(deeper.func) is Global:
                             yield deeper.func.full_name
     if find_callee_name(node.func) == "numpy.dtype":
         dtype_class = find_numpy_dtype_class(node)

@@ -98,7 +98,7 @@ def needed_names(nodes: Iterable[Node]) -> list[str]:
     for node in nodes:
         if type(node) is Global:
             names.setdefault(torch_name(node))
-        elif type(node) is Call:
+        elif isinstance(node, Call):
             name = find_callee_name(node.func)
             if name == "numpy.dtype":
                 dtype_class = find_numpy_dtype_class(node)
@@ -142,7 +142,7 @@ def describe_allowlisting(name: str, events: list[Event], extra: Iterable[str], 
 
 def _is_attribute(events: list[Event]) -> bool:
     """Whether the name is what `getattr` gives, and so no name that the file imports."""
-    return any(type(event) is Call and find_callee_name(event.func) == "builtins.getattr" for event in events)
+    return any(isinstance(event, Call) and find_callee_name(event.func) == "builtins.getattr" for event in events)
 
 
 def describe_type(node: Node) -> str:

@@ -45,7 +45,7 @@ def find_callee_name(func: Node) -> str | None:
     named = find_class(func)
     if named is not None:
         return named.full_name
-    if type(func) is Call and type(func.func) is Global and func.func.full_name == _GETATTR:
+    if isinstance(func, Call) and type(func.func) is Global and func.func.full_name == _GETATTR:
         target = _getattr_target(func)
         if target is not None:
             return target
@@ -55,7 +55,7 @@ def find_callee_name(func: Node) -> str | None:
 def _is_builtin_type_of_carrier(func: Node) -> bool:
     """Whether a callee is cloudpickle's `_builtin_type('CodeType')`: how it spells the type of code objects."""
     return (
-        type(func) is Call
+        isinstance(func, Call)
         and type(func.func) is Global
         and is_code_carrier(func.func.full_name)
         and func.func.name == "_builtin_type"
@@ -158,7 +158,7 @@ def _judge_getattr(call: Call) -> Judgement:
         attribute = call.args[1] if type(call.args) is tuple and len(call.args) > 1 else None
         plain = type(attribute) is str and not attribute.startswith("_") and attribute.isidentifier()
         inner = call.args[0] if type(call.args) is tuple and call.args else None
-        if plain and type(inner) is Call:
+        if plain and isinstance(inner, Call):
             return Judgement(
                 kind="bound method",
                 name=f"{_GETATTR}(..., {attribute!r})",
@@ -291,7 +291,7 @@ def find_bytes(node: Node) -> bytes | None:
         return node
     if type(node) is memoryview:
         return bytes(node)
-    if type(node) is Call and type(node.func) is Global:
+    if isinstance(node, Call) and type(node.func) is Global:
         args = node.args
         encoded = node.func.full_name == "_codecs.encode" and type(args) is tuple and len(args) == 2
         if encoded and type(args[0]) is str and args[1] in ("latin1", "latin-1"):

@@ -17,6 +17,8 @@ __all__ = ["Buffer", "no_collections", "run_pickle"]
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
+from operator import length_hint
 from struct import Struct
 from struct import error as StructError
 
@@ -24,9 +26,10 @@ from ._changes import append_items, set_items
 from ._limits import DEFAULT_LIMITS, Limits
 from ._literals import decode_bytestring, find_line_end
 from ._names import python3_name
-from ._nodes import Call, DictNode, Global, Node, Persistent, Unresolvable
+from ._nodes import LATER, Call, DictNode, Global, Node, Persistent, Unresolvable
 from ._opcodes import opcode_name
 from ._rare_opcodes import run_rare
+from ._shapes import CALLS_TURNS, ROW_BYTES, read_calls, read_row, read_tensor
 from ._stream import BUILD, Buffer, LimitHit, Malformed, Reading, Stream
 
 _I4 = Struct("<i").unpack_from
@@ -73,16 +76,24 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
     push = stack.append
     pos = end = start  # of the opcode that is interpreted, and behind it and its argument
     max_marks = limits.marks
+    turns = iter(range(limits.opcodes))
+    bounded = size - start > limits.opcodes  # each turn reads a byte or more: else this limit cannot be reached
     short_strings = stack_globals = memoized = 0
     try:
-        for _ in range(limits.opcodes):
+        for _ in turns:
             op = data[pos]
             if op == 0x68:  # BINGET, often several in a row
                 push(memo[data[pos + 1]])
                 pos += 2
-                while data[pos] == 0x68:
+                while (op := data[pos]) == 0x68:
                     push(memo[data[pos + 1]])
                     pos += 2
+                if op == 0x86 and type(memo) is list and (not bounded or length_hint(turns) > CALLS_TURNS):
+                    end = read_calls(reading, memo, stack, pos)
+                    if end:
+                        pos = end
+                        if bounded:
+                            next(islice(turns, CALLS_TURNS - 1, None))
                 continue
             if op == 0x4B:  # BININT1, often several in a row
                 push(data[pos + 1])
@@ -107,6 +118,12 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 if len(metastack) > max_marks:
                     raise LimitHit(f"marks: more than {max_marks} open at once")
                 pos += 1
+                if data[pos] == 0x28 and type(memo) is list and not bounded and len(metastack) < max_marks:
+                    end = read_tensor(reading, memo, metastack[-1], pos - 1)
+                    if end:
+                        pos = end
+                        stack = metastack.pop()
+                        push = stack.append
                 continue
             elif op == 0x8C:  # SHORT_BINUNICODE
                 end = pos + 2 + data[pos + 1]
@@ -133,13 +150,39 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 push = stack.append
                 push(items)
                 end = pos + 1
+            elif op == 0x6A:  # LONG_BINGET
+                node = memo[_U4(data, pos + 1)[0]]
+                push(node if node is not LATER else reading.load(_U4(data, pos + 1)[0]))
+                pos += 5
+                if data[pos] == 0x86 and type(memo) is list and (not bounded or length_hint(turns) > CALLS_TURNS):
+                    end = read_calls(reading, memo, stack, pos)
+                    if end:
+                        pos = end
+                        if bounded:
+                            next(islice(turns, CALLS_TURNS - 1, None))
+                continue
+            elif op == 0x7D:  # EMPTY_DICT
+                if pos + ROW_BYTES <= size and data[pos + 13] == 0x73 and type(memo) is list and not bounded:
+                    end = read_row(reading, memo, stack, pos)
+                    if end:
+                        pos = end
+                        continue
+                push(DictNode())
+                end = pos + 1
+            elif op == 0x73:  # SETITEM
+                item = stack.pop()
+                key = stack.pop()
+                target = stack[-1]
+                if type(target) is DictNode and type(key) is str:
+                    target.append(key)
+                    target.append(item)
+                else:
+                    set_items(target, [key, item], pos, reading.log)
+                pos += 1
+                continue
             elif op == 0x47:  # BINFLOAT
                 push(_F8(data, pos + 1)[0])
                 pos += 9
-                continue
-            elif op == 0x6A:  # LONG_BINGET
-                push(memo[_U4(data, pos + 1)[0]])
-                pos += 5
                 continue
             elif op == 0x85:  # TUPLE1
                 stack[-1] = (stack[-1],)
@@ -147,9 +190,6 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
             elif op == 0x86:  # TUPLE2
                 second = stack.pop()
                 stack[-1] = (stack[-1], second)
-                end = pos + 1
-            elif op == 0x7D:  # EMPTY_DICT
-                push(DictNode())
                 end = pos + 1
             elif op == 0x75:  # SETITEMS
                 pairs = stack
@@ -215,12 +255,6 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                     append_items(target, several, pos, reading.log)
                 pos += 1
                 continue
-            elif op == 0x73:  # SETITEM
-                item = stack.pop()
-                key = stack.pop()
-                set_items(stack[-1], [key, item], pos, reading.log)
-                pos += 1
-                continue
             elif op == 0x87:  # TUPLE3
                 third = stack.pop()
                 second = stack.pop()
@@ -248,7 +282,7 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
             elif op == 0x62:  # BUILD
                 state = stack.pop()
                 target = stack[-1]
-                if type(target) is Call:
+                if isinstance(target, Call):
                     target.add_state(state)
                 event((pos, BUILD, (target, state)))
                 pos += 1
@@ -277,18 +311,20 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                     event(unresolvable)
                 end = pos + 1
             elif op == 0x94:  # MEMOIZE, of what did not just come to be
-                memo[len(memo)] = stack[-1]
+                memo.append(stack[-1])
                 if not memoized:
                     reading.note(pos, op)
                 memoized += 1
                 pos += 1
                 continue
             elif op == 0x72:  # LONG_BINPUT, likewise
-                memo[_U4(data, pos + 1)[0]] = stack[-1]
+                node = stack[-1]
+                memo = reading.store(_U4(data, pos + 1)[0], node)
                 pos += 5
                 continue
             elif op == 0x71:  # BINPUT, likewise
-                memo[data[pos + 1]] = stack[-1]
+                node = stack[-1]
+                memo = reading.store(data[pos + 1], node)
                 pos += 2
                 continue
             elif op == 0x2E:  # STOP
@@ -317,17 +353,26 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
             else:
                 stack, pos = run_rare(op, reading, stack, pos)
                 push = stack.append
+                memo = reading.memo
                 continue
             # Most values are stored in the memo right after they are made: save a turn of the loop.
             op = data[end]
             if op == 0x72:  # LONG_BINPUT
-                memo[_U4(data, end + 1)[0]] = stack[-1]
+                at = _U4(data, end + 1)[0]
+                if at == len(memo):
+                    memo.append(stack[-1])
+                else:
+                    memo = reading.store(at, stack[-1])
                 pos = end + 5
             elif op == 0x71:  # BINPUT
-                memo[data[end + 1]] = stack[-1]
+                at = data[end + 1]
+                if at == len(memo):
+                    memo.append(stack[-1])
+                else:
+                    memo = reading.store(at, stack[-1])
                 pos = end + 2
             elif op == 0x94:  # MEMOIZE
-                memo[len(memo)] = stack[-1]
+                memo.append(stack[-1])
                 if not memoized:
                     reading.note(end, op)
                 memoized += 1
@@ -344,7 +389,7 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
         stream.problem_offset = pos
     except (IndexError, KeyError, StructError, UnicodeDecodeError) as error:
         stream.problem_offset = pos
-        stream.problem = _explain(error, data, pos, max(pos + 1, end))
+        stream.problem = _explain(error, reading, pos, max(pos + 1, end))
     if stream.complete and pos > size:
         stream.complete, stream.problem = False, "the stream ends before its STOP"
     stream.end = pos
@@ -353,12 +398,15 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
             stream.notes[code][1] = count
 
 
-def _explain(error: Exception, data: Buffer, pos: int, reached: int) -> str:
+def _explain(error: Exception, reading: Reading, pos: int, reached: int) -> str:
     """Why the loop fell out of the data, the stack or the memo at the opcode at `pos`, having read to `reached`."""
+    data = reading.data
     if isinstance(error, KeyError):
         return f"memo entry {error.args[0]!r} was never stored"
     if isinstance(error, UnicodeDecodeError):
         return "a string is not UTF-8"
     if isinstance(error, StructError) or reached >= len(data):
         return "the stream ends before its STOP"
+    if data[pos] in (0x68, 0x6A):  # BINGET and LONG_BINGET take nothing from the stack
+        return f"memo entry {data[pos + 1] if data[pos] == 0x68 else _U4(data, pos + 1)[0]} was never stored"
     return f"{opcode_name(data[pos])} takes more from the stack than there is"

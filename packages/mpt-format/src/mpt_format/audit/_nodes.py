@@ -9,6 +9,7 @@ A dict is a flat list of keys and values, because building a real dict would has
 from __future__ import annotations
 
 __all__ = [
+    "LATER",
     "BigInt",
     "ByteArray",
     "Call",
@@ -19,13 +20,15 @@ __all__ = [
     "OutOfBand",
     "Persistent",
     "SetNode",
+    "StorageUse",
+    "TensorCall",
     "Unresolvable",
     "find_class",
     "make_call",
     "make_persistent",
 ]
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 Node: TypeAlias = Any
 """Any value on the symbolic stack; the alias says that the value came from a file."""
@@ -155,6 +158,27 @@ class _More:
         self.states: list[Node] | None = None
 
 
+class TensorCall(Call):
+    """A call that rebuilds a dense tensor and was read as a whole: its arguments are made when they are asked for."""
+
+    __slots__ = ("source",)
+
+    source: Any
+    """What makes the arguments; None once they are made."""
+
+    def __getattr__(self, name: str) -> Node:
+        """Make the arguments, whose slot is empty."""
+        if name != "args" or self.source is None:
+            raise AttributeError(name)
+        source, self.source = self.source, None
+        self.args = args = source.make_arguments(self.offset)
+        return args
+
+    def is_untouched(self) -> bool:
+        """Whether it holds a plain tensor and nothing else."""
+        return self.more is None and (self.source is not None or self.args[5].more is None)
+
+
 def make_call(func: Node, args: Node, offset: int, op: int) -> Call:
     """A call to which nothing has been done yet."""
     call = Call()
@@ -181,6 +205,18 @@ def make_persistent(pid: Node, offset: int) -> Persistent:
     persistent.pid = pid
     persistent.offset = offset
     return persistent
+
+
+class StorageUse(NamedTuple):
+    """The first reference to a storage: its class, its length in elements, and where the reference stands."""
+
+    kind: Global
+    length: int
+    offset: int
+
+
+LATER: Node = object()
+"""Stands in the memo for a part of a `TensorCall` that is not made yet."""
 
 
 def find_class(node: Node) -> Global | None:

@@ -207,13 +207,13 @@ def _obj(reading: Reading, stack: Stack, pos: int) -> Step:
 
 def _put(reading: Reading, stack: Stack, pos: int) -> Step:
     end = find_line_end(reading.data, pos + 1, reading.size)
-    reading.memo[parse_index(reading.data[pos + 1 : end])] = stack[-1]
+    reading.store(parse_index(reading.data[pos + 1 : end]), stack[-1])
     return stack, end + 1
 
 
 def _get(reading: Reading, stack: Stack, pos: int) -> Step:
     end = find_line_end(reading.data, pos + 1, reading.size)
-    stack.append(reading.memo[parse_index(reading.data[pos + 1 : end])])
+    stack.append(reading.load(parse_index(reading.data[pos + 1 : end])))
     return stack, end + 1
 
 

@@ -44,7 +44,7 @@ def describe_node(node: Node) -> tuple[str, TensorRecord | None]:
         return f"<{escape_text(node.full_name[:200])}>", None
     if kind is Persistent:
         return "storage" if storage_record(node) else "persistent object", None
-    if kind is not Call:
+    if not isinstance(node, Call):
         return kind.__name__, None
     tensor = find_tensor(node)
     if tensor is not None:
@@ -75,7 +75,7 @@ def key_value_pairs(node: Node) -> list[tuple[Node, Node]] | None:
     """The items of a mapping in file order, or None when the node is no mapping."""
     if type(node) is DictNode:
         return list(zip(node[::2], node[1::2], strict=False))
-    if type(node) is not Call:
+    if not isinstance(node, Call):
         return None
     found: list[tuple[Node, Node]] = []
     args = node.args if type(node.args) is tuple else ()
@@ -110,7 +110,7 @@ def describe_root(
         entries = ((format_key(key), value) for key, value in pairs)
     elif type(root) in (list, tuple):
         entries = ((str(at), value) for at, value in enumerate(root))
-    elif type(root) is Call and root.states:
+    elif isinstance(root, Call) and root.states:
         state = root.states[0]
         entries = (
             (f".{key}" if type(key) is str else format_key(key), value) for key, value in key_value_pairs(state) or ()
@@ -134,14 +134,15 @@ def describe_totals(container: Container, findings: Mapping[Severity, int]) -> d
     """Counts over all pickles of the file."""
     names: Counter[str] = Counter()
     calls = tensors = 0
-    storages: dict[tuple[int, str], int] = {}
-    for at, candidate in enumerate(container.candidates):
+    storages = storage_bytes = 0
+    for candidate in container.candidates:
         summary = candidate.get_summary(container.storage_fields)
         names.update(summary.names)
         calls += summary.calls
         tensors += summary.persistent
-        for key, event in summary.storages.items():
-            storages.setdefault((at, key), event.pid[4] * storage_item_size(event.pid[1].name))
+        storages += len(summary.storages)
+        for kind, length, _ in summary.storages.values():
+            storage_bytes += length * storage_item_size(kind.name)
     if container.without_pickle:
         tensors = len(container.tensors)
     return {
@@ -149,8 +150,8 @@ def describe_totals(container: Container, findings: Mapping[Severity, int]) -> d
         "globals": {escape_text(name[:200]): count for name, count in sorted(names.items())[:500]},
         "calls": calls,
         "tensors": tensors,
-        "storages": len(storages),
-        "storage_bytes": sum(storages.values()),
+        "storages": storages,
+        "storage_bytes": storage_bytes,
         "findings": dict(findings),
     }
 

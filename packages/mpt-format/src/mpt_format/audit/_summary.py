@@ -6,15 +6,17 @@ version's rules, the search for findings) looks at the few events that are left,
 
 from __future__ import annotations
 
-__all__ = ["Summary", "is_plain_storage", "summarize"]
+__all__ = ["Summary", "find_reach", "is_plain_storage", "is_plain_storage_class", "summarize"]
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import attrgetter
 
 from ._arguments import JUDGED, NEVER_EMPTY, find_misuse
-from ._nodes import Call, DictNode, Global, Node, Persistent
-from ._stream import BUILD, NOTE, SETITEM, Event
+from ._nodes import Call, DictNode, Global, Node, Persistent, StorageUse, TensorCall
+from ._stream import BUILD, NOTE, SETITEM, Event, Stream
 from ._torch_rules import load_rules
 
 _OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -30,14 +32,14 @@ class Summary:
         names: Imported name -> how often.
         calls: How many calls there are.
         persistent: How many references to storages there are.
-        storages: Storage key -> the first event that names it, for well-formed ones.
+        storages: Storage key -> its first use, for well-formed ones.
     """
 
     suspects: list[Event] = field(default_factory=list)
     names: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     persistent: int = 0
-    storages: dict[str, Persistent] = field(default_factory=dict)
+    storages: dict[str, StorageUse] = field(default_factory=dict)
     beyond: list[Call] = field(default_factory=list)
     """Dense tensors that reach behind the end of their storage: torch refuses to build them."""
     misused: list[tuple[Call, str]] = field(default_factory=list)
@@ -58,10 +60,19 @@ def _common() -> tuple[frozenset[str], frozenset[str], frozenset[str], frozenset
     return frozenset(names), frozenset(callable_names), frozenset(storages), opcodes - _OTHER_BYTES
 
 
-def summarize(log: list[Event], storage_fields: int) -> Summary:
-    """Count the plain events of a log and keep the others."""
+def summarize(stream: Stream, storage_fields: int) -> Summary:
+    """Count the plain events of a stream's log and keep the others."""
     names, callable_names, storage_names, opcodes = _common()
     summary = Summary()
+    log = stream.log
+    calls = persistent = 0
+    read_whole: dict[str, StorageUse] = {}
+    if stream.tensor_fields == storage_fields:
+        calls, persistent = 2 * len(stream.tensors), len(stream.tensors)
+        read_whole = stream.storages
+        summary.beyond.extend(stream.beyond)
+    else:
+        log = stream.get_events()
     suspect = summary.suspects.append
     storages = summary.storages
     counted = summary.names
@@ -72,10 +83,9 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
     never_empty: set[int] = set()
     encodes: set[int] = set()
     classes: set[int] = set()
-    calls = persistent = 0
     for event in log:
         kind = type(event)
-        if kind is Call:
+        if kind is Call or kind is TensorCall:
             calls += 1
             func = id(event.func)
             if func not in callees or event.op != 0x52 or type(event.args) is not tuple:
@@ -102,7 +112,7 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
                 and type(pid[4]) is int
             ):
                 if key not in storages:
-                    storages[key] = event
+                    storages[key] = StorageUse(pid[1], pid[4], event.offset)
             else:
                 suspect(event)
         elif kind is Global:
@@ -132,9 +142,22 @@ def summarize(log: list[Event], storage_fields: int) -> Summary:
             suspect(event)
         else:
             suspect(event)
+    if read_whole:
+        summary.beyond.sort(key=attrgetter("offset"))
+        summary.storages = _merge_storages(storages, read_whole)
     summary.calls = calls
     summary.persistent = persistent
     return summary
+
+
+def _merge_storages(first: dict[str, StorageUse], second: dict[str, StorageUse]) -> dict[str, StorageUse]:
+    """The first use of every storage, in file order, of what two readers found, each in file order."""
+    merged = first | second | first  # with the order of the first, whose uses count
+    if not first or next(reversed(first.values())).offset < next(iter(second.values())).offset:
+        return merged
+    for key in first.keys() & second.keys():
+        merged[key] = min(first[key], second[key], key=attrgetter("offset"))
+    return dict(sorted(merged.items(), key=lambda item: item[1].offset))
 
 
 def _is_latin(args: tuple[Node, ...]) -> bool:
@@ -159,18 +182,25 @@ def _reaches_beyond(args: tuple[Node, ...]) -> bool:
         return False
     length = pid[5][2] if len(pid) == 6 and type(pid[5]) is tuple and len(pid[5]) == 3 else pid[4]
     try:
-        for size, step in zip(shape, stride, strict=False):
-            if size == 0:
-                return False
-            last += (size - 1) * step
-        return bool(last >= length)
+        reach = find_reach(shape, stride)
+        return reach is not None and bool(last + reach >= length)
     except TypeError:
         return True
 
 
+def find_reach(shape: Sequence[Node], stride: Sequence[Node]) -> Node | None:
+    """How many elements behind the first one of a tensor the last one lies; None of a tensor that has none."""
+    reach = 0
+    for size, step in zip(shape, stride, strict=False):
+        if size == 0:
+            return None
+        reach += (size - 1) * step
+    return reach
+
+
 def _is_ordered_dict(node: Node) -> bool:
     return (
-        type(node) is Call
+        isinstance(node, Call)
         and type(node.func) is Global
         and node.op == 0x52
         and node.func.full_name == "collections.OrderedDict"
@@ -187,5 +217,10 @@ def is_plain_storage(node: Node) -> bool:
         and len(pid) >= 5
         and pid[0] == "storage"
         and type(pid[1]) is Global
-        and pid[1].full_name in _common()[2]
+        and is_plain_storage_class(pid[1].full_name)
     )
+
+
+def is_plain_storage_class(name: str) -> bool:
+    """Whether every torch version takes a storage class of this name."""
+    return name in _common()[2]

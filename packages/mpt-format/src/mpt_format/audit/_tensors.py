@@ -94,7 +94,7 @@ def storage_item_size(name: str) -> int:
 
 def find_tensor(node: Node) -> TensorRecord | None:
     """The tensor that a node is, or None when it is none."""
-    if type(node) is not Call or type(node.func) is not Global:
+    if not isinstance(node, Call) or type(node.func) is not Global:
         return None
     if _is_deep(node):
         return TensorRecord(kind="unknown")
@@ -113,7 +113,7 @@ def find_tensor(node: Node) -> TensorRecord | None:
 def _is_deep(node: Node) -> bool:
     """Whether more calls stand around a tensor than any writer puts there: the functions here call each other."""
     for _ in range(_MOST_WRAPPERS):
-        if type(node) is not Call or type(node.func) is not Global or node.func.full_name not in _WRAPPERS:
+        if not isinstance(node, Call) or type(node.func) is not Global or node.func.full_name not in _WRAPPERS:
             return False
         args = node.args
         if type(args) is not tuple or not args:
@@ -126,7 +126,7 @@ def _is_deep(node: Node) -> bool:
 
 def is_tensor(node: Node) -> bool:
     """Whether `find_tensor` finds one, without reading it."""
-    if type(node) is not Call or type(node.func) is not Global:
+    if not isinstance(node, Call) or type(node.func) is not Global:
         return False
     name = node.func.full_name
     if name == "torch.nn.parameter.Parameter":
@@ -223,7 +223,7 @@ def _read_device(args: tuple[Node, ...]) -> TensorRecord:
 
 def _counts(node: Node) -> tuple[int, ...] | None:
     """A shape or stride: a tuple or list of whole numbers, or a torch.Size of one."""
-    if type(node) is Call and type(node.func) is Global and node.func.full_name == "torch.Size":
+    if isinstance(node, Call) and type(node.func) is Global and node.func.full_name == "torch.Size":
         node = node.args[0] if type(node.args) is tuple and node.args else ()
     if type(node) not in (tuple, list) or len(node) > 64:
         return None

@@ -14,7 +14,7 @@ from functools import cache, partial
 
 from ._containers import Candidate, Container
 from ._hints import describe_versions, needed_names
-from ._nodes import Call, Global, Persistent
+from ._nodes import Call, Global
 from ._result import TorchAnswer
 from ._summary import Summary
 from ._torch_rules import Rules, find_refusal, load_rules
@@ -46,7 +46,7 @@ def _distinct_rules() -> dict[str, Rules]:
     return found
 
 
-def _ask(container: Container, rules: Rules, named_safetensors: bool, missing: Persistent | None) -> TorchAnswer:
+def _ask(container: Container, rules: Rules, named_safetensors: bool, missing: tuple[int, str] | None) -> TorchAnswer:
     if container.kind == "safetensors":
         if container.problems:
             return TorchAnswer(loads=False, reason=container.problems[0])
@@ -72,7 +72,7 @@ def _ask(container: Container, rules: Rules, named_safetensors: bool, missing: P
 
 
 def _ask_streams(
-    candidates: list[Candidate], container: Container, rules: Rules, missing: Persistent | None
+    candidates: list[Candidate], container: Container, rules: Rules, missing: tuple[int, str] | None
 ) -> TorchAnswer:
     for candidate in candidates:
         stream = candidate.stream
@@ -82,8 +82,8 @@ def _ask_streams(
         beyond = summary.beyond[0] if summary.beyond else None
         if beyond is not None and (refusal is None or beyond.offset < refusal.offset):
             return TorchAnswer(loads=False, reason="a tensor reaches behind the end of its storage")
-        if missing is not None and (refusal is None or missing.offset < refusal.offset):
-            return TorchAnswer(loads=False, reason=f"the record data/{missing.pid[2][:40]} is not in the file")
+        if missing is not None and (refusal is None or missing[0] < refusal.offset):
+            return TorchAnswer(loads=False, reason=f"the record data/{missing[1][:40]} is not in the file")
         if refusal is not None:
             return TorchAnswer(loads=False, reason=refusal.reason)
         if not stream.complete:
@@ -95,10 +95,10 @@ def _ask_streams(
     return TorchAnswer(loads=True)
 
 
-def _find_missing(summary: Summary, storages: AbstractSet[str]) -> Persistent | None:
-    """The first storage that the pickle names and the file does not have."""
+def _find_missing(summary: Summary, storages: AbstractSet[str]) -> tuple[int, str] | None:
+    """Where the first storage stands that the pickle names and the file does not have, and its key."""
     missing = summary.storages.keys() - storages
-    return min((summary.storages[key] for key in missing), key=lambda node: node.offset, default=None)
+    return min(((summary.storages[key].offset, key) for key in missing), default=None)
 
 
 def describe_members(container: Container) -> list[str]:
@@ -125,7 +125,7 @@ def describe_allowlist(container: Container) -> str | None:
     if root is None or container.kind not in ("torch-zip", "legacy"):
         return None
     log = root.get_summary(container.storage_fields).suspects
-    names = needed_names(event for event in log if type(event) in (Global, Call))
+    names = needed_names(event for event in log if isinstance(event, Global | Call))
     refuse = partial(find_refusal, log, storage_fields=container.storage_fields)
     loading = [v for v, rules in load_rules().items() if refuse(rules, also_allowed=frozenset(names)) is None]
     versions = list(load_rules())

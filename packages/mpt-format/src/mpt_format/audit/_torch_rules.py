@@ -82,7 +82,7 @@ def load_rules() -> dict[str, Rules]:
 
 def result_type(node: Node) -> str:
     """The type that a node has after unpickling, as a dotted name; `dict`, `list` and the like for plain values."""
-    if type(node) is Call:
+    if isinstance(node, Call):
         func = node.func
         if type(func) is not Global:
             return "an unknown object"
@@ -161,7 +161,7 @@ def find_refusal(
     for event in log:
         kind = type(event)
         refusal: Refusal | None = None
-        if kind is Call:
+        if isinstance(event, Call):
             func = event.func
             plain = type(func) is Global and event.op == 0x52 and type(event.args) is tuple
             if plain and allowed.get(func.full_name) == "function" and func.full_name not in JUDGED:

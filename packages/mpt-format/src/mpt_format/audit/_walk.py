@@ -15,7 +15,7 @@ from typing import Any
 
 from ._limits import Limits
 from ._names_known import is_exception
-from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, find_class
+from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode, TensorCall, find_class
 from ._summary import is_plain_storage
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, memoryview, BigInt, ByteArray})
@@ -118,7 +118,9 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
         for position, node in children:
             kind = type(node)
             below: Children | None
-            if kind is Call:
+            if kind is TensorCall and parent >= 0 and node.is_untouched():
+                continue
+            if kind is Call or kind is TensorCall:
                 func, args = node.func, node.args
                 meaning = meanings.get(id(func))
                 if meaning is None:
@@ -136,7 +138,11 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
                     walk.add_reference(here, parent, position)
                     continue
                 if usual and meaning != _SPECIAL_CALL:  # the same as what `_parts` says, in less time
-                    below = None if plain.issuperset(map(type, args)) else enumerate(args)
+                    only = args[0] if len(args) == 1 else None
+                    if type(only) is Call and meanings.get(id(only.func)) == _TEXT_CALL and _is_inert_text(only):
+                        below = None
+                    else:
+                        below = None if plain.issuperset(map(type, args)) else enumerate(args)
                 else:
                     below = enumerate([child for child, _ in _parts(node, walk.callees)])
             elif kind in plain and parent >= 0:
@@ -190,6 +196,12 @@ def _persistent_parts(node: Persistent, callees: set[int]) -> Children:
     return enumerate(pid)
 
 
+def _is_inert_text(call: Call) -> bool:
+    """Whether a call of an encoder encodes text and nothing else."""
+    args = call.args
+    return call.more is None and call.op == _REDUCE and type(args) is tuple and _TEXTS.issuperset(map(type, args))
+
+
 def _is_inert_tensor(args: tuple[Node, ...]) -> bool:
     """Whether these arguments rebuild a dense tensor and hold nothing else."""
     if len(args) != 6 or not is_plain_storage(args[0]):
@@ -202,7 +214,7 @@ def _is_inert_tensor(args: tuple[Node, ...]) -> bool:
         and _INTEGERS.issuperset(map(type, args[2]))
         and _INTEGERS.issuperset(map(type, args[3]))
         and type(args[4]) is bool
-        and type(hooks) is Call
+        and isinstance(hooks, Call)
         and type(hooks.func) is Global
         and hooks.func.full_name == "collections.OrderedDict"
         and hooks.args == ()
@@ -228,7 +240,7 @@ def child_steps(node: Node) -> Iterator[tuple[Node, Edge]]:
     elif kind is SetNode:
         for at, child in enumerate(node):
             yield child, ("member", at)
-    elif kind is Call:
+    elif isinstance(node, Call):
         for child, step in _parts(node, set()):
             if step[0] != "keys" or type(child) not in _PLAIN:
                 yield child, step
@@ -434,7 +446,7 @@ def format_key(key: Node) -> str:
         return f"({inner},)" if len(key) == 1 else f"({inner})"
     if type(key) is Global:
         return f"<{key.full_name[:120]}>"
-    if type(key) is Call and type(key.func) is Global:
+    if isinstance(key, Call) and type(key.func) is Global:
         return f"<{key.func.full_name[:120]} object>"
     return f"<{type(key).__name__}>"
 

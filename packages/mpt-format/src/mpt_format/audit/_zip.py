@@ -31,8 +31,8 @@ _CENTRAL = Struct("<6x10s3L3H8xL")
 _FLAGS_AND_METHOD = Struct("<2x2H4x")
 """What matters of those first ten bytes."""
 _LOCAL = Struct("<4s5H3L2H")
-_LOCAL_START = Struct("<4s10s3L2H")
-"""A local header, with the same ten bytes in one piece."""
+_NO_SIZES = bytes(12)
+"""CRC, packed and unpacked size of a local header that leaves them to a data descriptor."""
 _ENCRYPTED = 0x1
 _DESCRIPTOR = 0x8
 _UTF8_NAME = 0x800
@@ -118,7 +118,7 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
     members = directory.members
     problems = directory.problems
     add = members.append
-    unpack, unpack_local = _CENTRAL.unpack_from, _LOCAL_START.unpack_from
+    unpack = _CENTRAL.unpack_from
     at, end, start, whole = 0, len(central), directory.start, len(data)
     limit = limits.members
     furthest = 0
@@ -134,6 +134,7 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
             problems.append(f"the central directory is broken at byte {offset + at}")
             return
         common, crc, packed, unpacked, n_name, n_extra, n_comment, header = unpack(central, at)
+        spelled = central[at + 6 : at + 30]  # the same bytes, up to the name's length, as a local header has them
         raw_name = central[name_at : name_at + n_name]
         at = name_at + n_name + n_extra + n_comment
         if at > end:
@@ -142,19 +143,17 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
         if common not in meanings:
             meanings[common] = _FLAGS_AND_METHOD.unpack(common)
         flags, method = meanings[common]
+        if flags & _DESCRIPTOR:  # as torch writes: the local header leaves CRC and sizes at zero
+            spelled = common + _NO_SIZES + spelled[22:]
         name = raw_name.decode() if raw_name.isascii() else _decode_name(raw_name, flags)
-        # With a data descriptor (as torch writes) the local header leaves CRC and sizes at zero.
-        described = (0, 0, 0) if flags & _DESCRIPTOR else (crc, packed, unpacked)
         if packed == 0xFFFFFFFF or unpacked == 0xFFFFFFFF or header == 0xFFFFFFFF:
             extra = central[name_at + n_name : name_at + n_name + n_extra]
             unpacked, packed, header = _widen(extra, unpacked, packed, header)
         header += start
         local = fetch(header, header + 30 + n_name) if 0 <= header < whole else b""
         data_offset = -1
-        if len(local) == 30 + n_name and local.endswith(raw_name):
-            found = unpack_local(local)
-            if found[:6] == (b"PK\x03\x04", common, *described, n_name):
-                data_offset = header + 30 + n_name + found[6]
+        if local.startswith(b"PK\x03\x04" + spelled) and len(local) == 30 + n_name and local.endswith(raw_name):
+            data_offset = header + 30 + n_name + local[28] + (local[29] << 8)
         if data_offset < 0:
             data_offset = _check_local(data, header, raw_name, method, packed, unpacked, crc, flags, directory)
         if data_offset + packed > whole:
@@ -184,10 +183,9 @@ def _check_names(directory: ZipDirectory) -> None:
             directory.problems.append(
                 f"member {name[:80]!r} is there twice: torch reads the first, Python's zipfile the last"
             )
-    for name in names:
-        if "\0" in name:
-            directory.problems.append(f"a NUL byte in the member name {name[:80]!r}")
-            break
+    if "\0" in "".join(names):
+        name = next(name for name in names if "\0" in name)
+        directory.problems.append(f"a NUL byte in the member name {name[:80]!r}")
 
 
 def _decode_name(raw: bytes, flags: int) -> str:

@@ -56,7 +56,7 @@ class Array:
 
 def read_array(node: Node) -> Array | None:
     """The array that a node would be, or None when it is no array or one that only NumPy can build."""
-    if type(node) is not Call:
+    if not isinstance(node, Call):
         return None
     name = find_callee_name(node.func) or ""
     if name.endswith(".multiarray._reconstruct") and name.startswith("numpy") and node.states:
@@ -105,7 +105,7 @@ def _to_row_major(raw: bytes, shape: tuple[int, ...], width: int) -> bytes:
 
 
 def _read_dtype(node: Node) -> tuple[str, str, int, bool] | None:
-    if type(node) is not Call or find_callee_name(node.func) != "numpy.dtype":
+    if not isinstance(node, Call) or find_callee_name(node.func) != "numpy.dtype":
         return None
     args = node.args
     if type(args) is not tuple or not args or type(args[0]) is not str:
@@ -120,7 +120,7 @@ def _read_dtype(node: Node) -> tuple[str, str, int, bool] | None:
 
 def read_scalar(node: Node) -> tuple[str, Any] | None:
     """The dtype name and Python value of a pickled numpy scalar."""
-    if type(node) is not Call or not (find_callee_name(node.func) or "").endswith(".multiarray.scalar"):
+    if not isinstance(node, Call) or not (find_callee_name(node.func) or "").endswith(".multiarray.scalar"):
         return None
     if type(node.args) is not tuple or len(node.args) != 2:
         return None

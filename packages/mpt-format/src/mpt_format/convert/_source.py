@@ -135,7 +135,7 @@ def _search(root: Node, path: str = "root") -> Iterator[Source]:
         for key, value in key_value_pairs(node) or ():
             if type(key) is str and ("optim" in key.lower() or key == "param_groups"):
                 continue
-            if type(value) in (DictNode, Call):
+            if isinstance(value, DictNode | Call):
                 pending.append((value, f"{path}[{format_key(key)}]", depth + 1))
 
 
@@ -159,7 +159,7 @@ def read_state(node: Node, path: str) -> Source | None:
         for key, value in pairs:
             _add(source, key, f"{path}[{format_key(key)}]", value)
         _read_versions(node, source)
-    elif type(node) is Call and state_attributes(node) is not None:
+    elif isinstance(node, Call) and state_attributes(node) is not None:
         _flatten(node, "", path, source, set())
     return source if source.tensors else None
 
@@ -188,7 +188,7 @@ def _flatten(node: Call, prefix: str, path: str, source: Source, above: set[int]
                 if type(key) is str and value is not None and key not in hidden:
                     _add(source, prefix + key, f"{path}.{table}[{format_key(key)}]", value)
         for key, value in key_value_pairs(attributes["_modules"]) or ():
-            if type(key) is str and type(value) is Call:
+            if type(key) is str and isinstance(value, Call):
                 inner = f"{path}._modules[{format_key(key)}]"
                 _flatten(value, f"{prefix}{key}.", inner, source, above | {id(node)})
         return
@@ -196,21 +196,21 @@ def _flatten(node: Call, prefix: str, path: str, source: Source, above: set[int]
         below = path + format_step(("attr", key))
         if find_tensor(value) is not None:
             _add(source, prefix + key, below, value)
-        elif type(value) is Call and state_attributes(value) is not None:
+        elif isinstance(value, Call) and state_attributes(value) is not None:
             _flatten(value, f"{prefix}{key}.", below, source, above | {id(node)})
 
 
 def _text_members(node: Node) -> set[str]:
     """The text items of a set, however the pickle spells it."""
     items: list[Node] = list(node) if type(node) is SetNode else []
-    if type(node) is Call:
+    if isinstance(node, Call):
         given = node.args[0] if type(node.args) is tuple and node.args else []
         items = [*(given if type(given) in (list, tuple) else []), *(node.items or ())]
     return {item for item in items if type(item) is str}
 
 
 def _read_versions(node: Node, source: Source) -> None:
-    metadata = dict(state_attributes(node) or ()).get("_metadata") if type(node) is Call else None
+    metadata = dict(state_attributes(node) or ()).get("_metadata") if isinstance(node, Call) else None
     for prefix, value in key_value_pairs(metadata) or ():
         version = dict(key_value_pairs(value) or ()).get("version") if _has_text_keys(value) else None
         if type(prefix) is str and type(version) is int:
@@ -263,14 +263,14 @@ def _parse_path(path: str) -> list[tuple[str, object]]:
 
 def _step(node: Node, kind: str, key: object) -> tuple[Node] | None:
     if kind == "attr":
-        for name, value in (state_attributes(node) or ()) if type(node) is Call else ():
+        for name, value in (state_attributes(node) or ()) if isinstance(node, Call) else ():
             if name == key:
                 return (value,)
         return None
     for name, value in reversed(key_value_pairs(node) or ()):
         if type(name) is type(key) and type(key) in (str, int, float, bool, bytes, type(None)) and name == key:
             return (value,)
-    items = node if type(node) in (list, tuple) else node.items if type(node) is Call else None
+    items = node if type(node) in (list, tuple) else node.items if isinstance(node, Call) else None
     if items is not None and type(key) is int and -len(items) <= key < len(items):
         return (items[key],)
     return None

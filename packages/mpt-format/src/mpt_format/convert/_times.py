@@ -77,14 +77,14 @@ def _state_and_zone(args: tuple[Node, ...], size: int) -> tuple[bytes | None, Zo
 
 def read_zone(node: Node) -> Zone | None:
     """The zone that a node would be, or None for what keeps neither an offset nor a name."""
-    name = find_callee_name(node.func) if type(node) is Call else node.full_name if type(node) is Global else None
+    name = find_callee_name(node.func) if isinstance(node, Call) else node.full_name if type(node) is Global else None
     if name in ("pytz._UTC", "dateutil.tz.tz.tzutc"):
         return Zone(offset=dt.UTC)
-    if type(node) is not Call or type(node.args) is not tuple or not node.args:
+    if not isinstance(node, Call) or type(node.args) is not tuple or not node.args:
         return None
     first = node.args[0]
     if name == "datetime.timezone":
-        offset = _fixed(read_timedelta(first) if type(first) is Call else None)
+        offset = _fixed(read_timedelta(first) if isinstance(first, Call) else None)
         return None if offset is None else Zone(offset=offset)
     if type(first) is not str or len(first) > 255 or not _ZONE_NAME.fullmatch(first):
         return None

@@ -156,7 +156,7 @@ class ValueConverter:
             return str(node.full_name)
         if kind is Persistent:
             raise _Refused("an object kept outside the pickle")
-        if kind is Call:
+        if isinstance(node, Call):
             return self._call(node, path, depth)
         raise _Refused(f"a {kind.__name__} cannot be kept")
 

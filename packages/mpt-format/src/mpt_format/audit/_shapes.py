@@ -1,0 +1,365 @@
+"""Runs of opcodes that checkpoints repeat, read in one step instead of one turn of the loop per opcode.
+
+A state dict is the same thirty opcodes again and again, and a list of dates the same fourteen. Where the loop meets
+what may begin such a run, a function here looks whether the bytes are exactly it, and builds the very nodes, memo
+entries and events that the loop would have built. Otherwise it answers 0, has changed nothing, and the loop goes on as
+always: a shape is never a reason to refuse, and it is no second opinion about what a pickle means.
+
+Three shapes pay for themselves:
+
+* a dense tensor, from the MARK of its arguments to the REDUCE that rebuilds it: `read_tensor`;
+* a call of two values that is the last argument of another call, as protocol 2 writes bytes and what is made of them
+  (dates, NumPy scalars): `read_calls`;
+* a dict of one remembered key and a small number, as every module's version stands in a state dict: `read_row`.
+
+Picklers count their memo entries one after the other, and each shape stores several. Their numbers are compared all at
+once, as the digits of one long number: that of a shape at the memo's start plus a multiple of how far the memo has
+come. The pattern cannot backtrack far: alternatives begin with different bytes, and repetitions are possessive, but for
+the fifteen letters of a location, whose last one may be the opcode behind it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CALLS_TURNS", "ROW_BYTES", "ShapeFacts", "read_calls", "read_row", "read_tensor"]
+
+import re
+from bisect import bisect_right
+from functools import cache
+from struct import Struct
+from typing import NamedTuple
+
+from ._nodes import LATER, Call, DictNode, Global, Node, StorageUse, TensorCall, make_call, make_persistent
+from ._stream import Reading
+from ._summary import find_reach, is_plain_storage_class
+
+_INTEGER = rb"(?:K.|M..|J....)"
+_SIZES = (
+    rb"(\((?:" + _INTEGER + rb"){4,64}+t|" + _INTEGER + rb"(?:\x85|" + _INTEGER + rb"(?:\x86|" + _INTEGER + rb"\x87)))"
+)
+_GET = rb"(h.|j....)"
+_PUT = rb"r(....)"
+_TENSOR = (
+    rb"\(\(" + _GET + _GET + rb"X(.)\0\0\0([0-9]{1,9}+)" + _PUT  # two MARKs, "storage", its class, its key
+    + rb"(?:" + _GET + rb"|(X.\0\0\0[a-z]{1,15}(?::[0-9]{1,3}+)?+)" + _PUT + rb")"  # location
+    + rb"(" + _INTEGER + rb")(N?+)t" + _PUT + rb"Q"  # number of elements, view of a legacy file, BINPERSID
+    + rb"(" + _INTEGER + rb")(?:" + _SIZES + _PUT + rb"|\))(?:" + _SIZES + _PUT + rb"|\))"  # offset, shape, stride
+    + rb"([\x88\x89])" + _GET + rb"\)(Rr....tr....Rr....)"  # requires_grad, OrderedDict() ) _rebuild_tensor_v2(...)
+)  # fmt: skip
+_I4 = Struct("<i").unpack_from
+_U4 = Struct("<I").unpack_from
+_U2 = Struct("<H").unpack_from
+
+
+@cache
+def _compile_tensor() -> re.Pattern[bytes]:
+    return re.compile(_TENSOR, re.DOTALL)  # takes half a millisecond, which a file without tensors need not
+
+
+class _Indexes(dict[bytes, int]):
+    """GET as it stands in the stream -> memo index."""
+
+    def __missing__(self, raw: bytes) -> int:
+        self[raw] = index = raw[1] if raw[0] == 0x68 else int(_U4(raw, 1)[0])
+        return index
+
+
+class _Integers(dict[bytes, int]):
+    """BININT1, BININT2 or BININT -> the number."""
+
+    def __missing__(self, raw: bytes) -> int:
+        self[raw] = number = _read_integers(raw)[0]
+        return number
+
+
+class _Locations(dict[bytes, str]):
+    """BINUNICODE -> the text; none for one whose length is another than what the pattern took for its text."""
+
+    def __missing__(self, raw: bytes) -> str:
+        if raw[1] != len(raw) - 5:
+            raise KeyError(raw)
+        self[raw] = text = raw[5:].decode()
+        return text
+
+
+class _Sizes(dict[tuple[bytes, bytes], tuple[list[int], list[int], "int | None"]]):
+    """Shape and stride -> the same as numbers, and how far behind the first element the last one lies, if there is."""
+
+    def __missing__(self, raw: tuple[bytes, bytes]) -> tuple[list[int], list[int], int | None]:
+        shape, stride = _read_integers(raw[0]), _read_integers(raw[1])
+        self[raw] = sizes = shape, stride, find_reach(shape, stride)
+        return sizes
+
+
+class TensorSource(NamedTuple):
+    """What a tensor's arguments are made of: nodes and the bytes between them."""
+
+    facts: ShapeFacts
+    kind: Node
+    key: str
+    location: Node
+    location_get: bytes
+    """Empty where the location stands in the tensor itself, with a PUT."""
+    length: int
+    view: bytes
+    stored: int
+    """Offset of BINPERSID."""
+    begin: int
+    shape: bytes
+    stride: bytes
+    grad: bytes
+    hooks: Node
+
+    def make_arguments(self, offset: int) -> tuple[Node, ...]:
+        """The arguments of the tensor whose REDUCE stands at `offset`, as the loop would have made them."""
+        pid: tuple[Node, ...] = ("storage", self.kind, self.key, self.location, self.length)
+        storage = make_persistent((*pid, None) if self.view else pid, self.stored)
+        sizes, steps, _ = self.facts.sizes[self.shape, self.stride]
+        hooks = make_call(self.hooks, (), offset - 12, 0x52)
+        return storage, self.begin, tuple(sizes), tuple(steps), self.grad == b"\x88", hooks
+
+
+class ShapeFacts:
+    """What the tensors of one stream have in common, each read or judged once: keys are bytes of the stream."""
+
+    __slots__ = ("hooks", "indexes", "integers", "kind", "locations", "match", "rebuild", "sizes", "starts")
+
+    def __init__(self) -> None:
+        self.match = _compile_tensor().match
+        self.indexes = _Indexes()
+        self.integers = _Integers()
+        self.locations = _Locations()
+        self.sizes = _Sizes()
+        self.rebuild: Node = None
+        self.kind: Node = None
+        self.hooks: Node = None
+        self.starts: list[int] = []
+        """For each tensor of the stream: the memo index of the first node that stands in it."""
+
+    def fill_memo(self, reading: Reading, index: int) -> Node:
+        """Make the arguments of the tensor that the memo entry belongs to, keep them in the memo, and give that one."""
+        at = bisect_right(self.starts, index) - 1
+        start, tensor = self.starts[at], reading.stream.tensors[at]
+        location_get = tensor.source.location_get
+        storage, _, sizes, steps, _, hooks = args = tensor.args
+        pid = storage.pid
+        inner = [
+            pid[2],
+            *([] if location_get else [pid[3]]),
+            pid,
+            *([sizes] if sizes else []),
+            *([steps] if steps else []),
+        ]
+        for entry, node in enumerate([*inner, hooks, args], start):
+            if reading.memo[entry] is LATER:  # it may have been stored anew since
+                reading.memo[entry] = node
+        return reading.memo[index]
+
+
+def _spell_puts(inner: int) -> tuple[int, int]:
+    """The numbers of so many PUTs and the end of a tensor, as one number, and what each earlier memo entry adds."""
+    spelled = b"".join(at.to_bytes(4, "little") for at in range(inner))
+    places = [4 * at for at in range(inner)]
+    for at in range(3):
+        places.append(len(spelled) + 2)
+        spelled += b"RtR"[at : at + 1] + b"r" + (inner + at).to_bytes(4, "little")
+    return int.from_bytes(spelled, "little"), sum(1 << 8 * place for place in places)
+
+
+_PUTS = {4 * inner + 18: _spell_puts(inner) for inner in range(2, 6)}
+_FIRST_LONG_PUT = 256
+_new_tuple = tuple.__new__
+"""NamedTuple's own constructor is a Python function, and takes as long as a tenth of a tensor."""
+
+
+def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int) -> int:
+    """Read the arguments and the REDUCE of a tensor that `_rebuild_tensor_v2` makes, if they stand here.
+
+    Only what every torch version takes is read. The tensor is kept in `Stream.tensors` and not in the log, which its
+    three events would fill; and its arguments are made when they are asked for, which is of most tensors never. Their
+    places in the memo hold `LATER` until then.
+
+    Args:
+        reading: The state of the loop.
+        memo: Its memo, which counts from zero.
+        below: The stack without what the MARK at `pos` opens. Its last node becomes the tensor.
+        pos: Offset of the first of two MARKs.
+
+    Returns:
+        The offset behind the last PUT; 0, with nothing changed, where anything else stands here.
+    """
+    facts = reading.facts
+    if facts is None:
+        facts = reading.facts = ShapeFacts()
+    found = facts.match(reading.data, pos, reading.size)
+    if found is None:
+        return 0
+    (
+        word, kind, length, key, put_key, place, location, put_location, elements, view, put_id, offset,
+        shape, put_shape, stride, put_stride, grad, hook, tail,
+    ) = found.groups(b"")  # fmt: skip
+    indexes, integers = facts.indexes, facts.integers
+    start = len(memo)
+    puts = b"".join((put_key, put_location, put_id, put_shape, put_stride, tail))
+    first, step = _PUTS[len(puts)]
+    if int.from_bytes(puts, "little") != first + start * step or start < _FIRST_LONG_PUT or length[0] != len(key):
+        return 0
+    try:
+        rebuild = below[-1]
+        storage_class = memo[indexes[kind]]
+        hooks_class = memo[indexes[hook]]
+        placed = memo[indexes[place]] if place else facts.locations[location]
+        reach = facts.sizes[shape, stride][2]
+        begin = integers[offset]
+        count = integers[elements]
+        if memo[indexes[word]] != "storage" or placed is LATER:
+            return 0
+    except LookupError:
+        return 0  # the loop says what is missing
+    if rebuild is not facts.rebuild or storage_class is not facts.kind or hooks_class is not facts.hooks:
+        if not _are_plain(rebuild, storage_class, hooks_class):
+            return 0
+        facts.rebuild, facts.kind, facts.hooks = rebuild, storage_class, hooks_class
+    stream = reading.stream
+    fields = 6 if view else 5
+    if fields != stream.tensor_fields:
+        if stream.tensors:
+            return 0
+        stream.tensor_fields = fields
+    end: int = found.end()
+    name = key.decode()
+    tensor = TensorCall()
+    tensor.func = rebuild
+    tensor.offset = end - 6
+    tensor.op = 0x52
+    tensor.more = None
+    stored = found.end(11)
+    source = facts, storage_class, name, placed, place, count, view, stored, begin, shape, stride, grad, hooks_class
+    tensor.source = _new_tuple(TensorSource, source)
+    memo += _HOLES[len(puts)]
+    memo.append(tensor)
+    facts.starts.append(start)
+    stream.tensors.append(tensor)
+    if name not in stream.storages:
+        stream.storages[name] = _new_tuple(StorageUse, (storage_class, count, stored))
+    if reach is not None and begin + reach >= count:
+        stream.beyond.append(tensor)
+    below[-1] = tensor
+    return end
+
+
+_HOLES = {length: (LATER,) * (2 + (length - 18) // 4) for length in _PUTS}
+
+
+def _read_integers(raw: bytes) -> list[int]:
+    """The integers in a run of BININT1, BININT2 and BININT, which may stand between a MARK and one of the TUPLEs."""
+    found = []
+    at = 1 if raw[:1] == b"(" else 0
+    while at < len(raw):
+        op = raw[at]
+        if op == 0x4B:
+            found.append(raw[at + 1])
+            at += 2
+        elif op == 0x4D:
+            found.append(_U2(raw, at + 1)[0])
+            at += 3
+        elif op == 0x4A:
+            found.append(_I4(raw, at + 1)[0])
+            at += 5
+        else:
+            break
+    return found
+
+
+def _are_plain(rebuild: Node, storage_class: Node, hooks_class: Node) -> bool:
+    """Whether these are the three names that every torch version lets a tensor be made of."""
+    return (
+        type(rebuild) is Global
+        and rebuild.full_name == "torch._utils._rebuild_tensor_v2"
+        and type(storage_class) is Global
+        and is_plain_storage_class(storage_class.full_name)
+        and type(hooks_class) is Global
+        and hooks_class.full_name == "collections.OrderedDict"
+    )
+
+
+def _spell_calls(outer: int) -> tuple[int, int]:
+    """TUPLE2, REDUCE, an outer tuple and REDUCE, each with a PUT, as `_number` counts them."""
+    spelled = b"\x86r\0\0\0\0Rr\1\0\0\0" + bytes([outer]) + b"r\2\0\0\0Rr\3\0\0\0"
+    return int.from_bytes(spelled, "little"), sum(1 << 8 * at for at in (2, 8, 14, 20))
+
+
+_IN_ONE, _STEP = _spell_calls(0x85)
+_IN_TWO, _ = _spell_calls(0x86)
+_CALLS_BYTES = 24
+CALLS_TURNS = 4
+"""Turns of the loop that `read_calls` saves."""
+
+
+def read_calls(reading: Reading, memo: list[Node], stack: list[Node], pos: int) -> int:
+    """Read a call of the two topmost values, and the call that it is the last or only argument of, if they stand here.
+
+    Args:
+        reading: The state of the loop.
+        memo: Its memo, which counts from zero.
+        stack: Its stack, which ends in what the calls are made of; they become one node.
+        pos: Offset of a TUPLE2.
+
+    Returns:
+        The offset behind the last PUT; 0, with nothing changed, where anything else stands here.
+    """
+    end = pos + _CALLS_BYTES
+    spelled = int.from_bytes(reading.data[pos:end], "little") - len(memo) * _STEP
+    if (spelled != _IN_ONE and spelled != _IN_TWO) or end > reading.size:
+        return 0
+    height = 4 if spelled == _IN_ONE else 5
+    if len(stack) < height:
+        return 0
+    codec = stack.pop()
+    text = stack.pop()
+    inner = Call()
+    inner.func = stack.pop()
+    inner.args = inner_args = (text, codec)
+    inner.offset = pos + 6
+    inner.op = 0x52
+    inner.more = None
+    outer_args = (inner,) if height == 4 else (stack.pop(), inner)
+    outer = Call()
+    outer.func = stack[-1]
+    outer.args = outer_args
+    outer.offset = pos + 18
+    outer.op = 0x52
+    outer.more = None
+    stack[-1] = outer
+    memo += (inner_args, inner, outer_args, outer)
+    reading.log += (inner, outer)
+    return end
+
+
+ROW_BYTES = 14
+_ROW = Struct("<BBIBIBBB").unpack_from
+_ROW_OPCODES = (0x7D, 0x72, 0x6A, 0x4B, 0x73)
+"""EMPTY_DICT, LONG_BINPUT, LONG_BINGET, BININT1, SETITEM."""
+
+
+def read_row(reading: Reading, memo: list[Node], stack: list[Node], pos: int) -> int:
+    """Read a dict of one text from the memo and a small number, if it stands here.
+
+    Args:
+        reading: The state of the loop.
+        memo: Its memo, which counts from zero.
+        stack: Its stack, which gets the dict.
+        pos: Offset of an EMPTY_DICT with at least `ROW_BYTES` in the stream.
+
+    Returns:
+        The offset behind its SETITEM; 0, with nothing changed, where anything else stands here.
+    """
+    empty, put, at, get, index, small, number, setitem = _ROW(reading.data, pos)
+    if (empty, put, get, small, setitem) != _ROW_OPCODES or at != len(memo) or index >= at:
+        return 0
+    key = memo[index]
+    if type(key) is not str:
+        return 0
+    row = DictNode((key, number))
+    memo.append(row)
+    stack.append(row)
+    return pos + ROW_BYTES
