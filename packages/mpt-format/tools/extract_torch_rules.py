@@ -14,9 +14,11 @@ import argparse
 import ast
 import hashlib
 import inspect
+import io
 import json
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,20 @@ def dtype_sizes() -> dict[str, int]:
     return dict(sorted(sizes.items()))
 
 
+def refuses_longer_records() -> bool:
+    """Whether a record of a zip must be exactly as long as its storage: tried on a file that is changed."""
+    saved, changed = io.BytesIO(), io.BytesIO()
+    torch.save(torch.zeros(4), saved)
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name) + (bytes(4) if name.endswith("data/0") else b""))
+    try:
+        torch.load(io.BytesIO(changed.getvalue()), weights_only=True)
+    except RuntimeError:
+        return True
+    return False
+
+
 def extract() -> dict[str, Any]:
     """All rules of the running torch."""
     source_file = Path(inspect.getfile(unpickler))
@@ -91,6 +107,7 @@ def extract() -> dict[str, Any]:
         "blocked_modules": sorted(unpickler._blocklisted_modules),
         "set_item_types": set_item_types,
         "pending_newobj": "_PendingNewobj" in source,
+        "exact_records": refuses_longer_records(),
         "safetensors_by_name": ".safetensors" in inspect.getsource(torch.load),
         "storage_dtypes": dict(sorted(storage_dtypes().items())),
         "dtype_sizes": dtype_sizes(),

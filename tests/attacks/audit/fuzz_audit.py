@@ -28,7 +28,7 @@ with atheris.instrument_imports(include=["mpt_format.audit"]):
     from mpt_format.audit._names import python3_name
     from mpt_format.audit._nodes import Global
     from mpt_format.audit._text import format_audit
-    from mpt_format.audit._torch_rules import load_rules
+    from mpt_format.audit._torch_table import load_rules
 
 _LIMITS = Limits(opcodes=200_000, marks=10_000, findings=50, inflated_size_bytes=1 << 20)
 _ALLOWED = set.intersection(*(set(rules.allowed) for rules in load_rules().values()))

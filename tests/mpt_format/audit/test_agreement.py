@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from mpt_format.audit import audit_bytes
-from mpt_format.audit._torch_rules import load_rules
+from mpt_format.audit._torch_table import load_rules
 
 from .agreement import Comparison, compare, running_version
 from .corpus import VALUES, Case, all_cases

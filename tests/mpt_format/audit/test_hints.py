@@ -14,7 +14,8 @@ from mpt_format.audit._containers import open_container
 from mpt_format.audit._hints import CONVERT_TO, needed_names
 from mpt_format.audit._limits import DEFAULT_LIMITS
 from mpt_format.audit._nodes import Call, Global
-from mpt_format.audit._torch_rules import find_refusal, load_rules
+from mpt_format.audit._torch_rules import find_refusal
+from mpt_format.audit._torch_table import load_rules
 
 from .agreement import load_with_torch, running_version
 from .corpus import all_cases

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from ._limits import Limits
 from ._machine import run_pickle
@@ -28,6 +28,9 @@ from ._sniff import find_foreign_format, is_tar_header, looks_like_pickle
 from ._stream import BUILD, Buffer, Stream
 from ._summary import Summary, summarize
 from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
+
+if TYPE_CHECKING:
+    from ._records import RecordProblem
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a file written by torch before 1.6 (`MAGIC_NUMBER`)."""
@@ -84,6 +87,8 @@ class Container:
     tensors: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     """Name, dtype and shape of the tensors of a safetensors member."""
     storage_fields: int = 5
+    record_problems: list[RecordProblem] = field(default_factory=list)
+    """Records that do not fit the main pickle; found while findings are collected."""
 
     unpacked_size_bytes: int = 0
     """What compressed members unpacked to, all together."""

@@ -42,10 +42,13 @@ from ._nodes import (
     find_class,
 )
 from ._opcodes import opcode_name
+from ._records import find_record_problems
 from ._result import SEVERITIES, Finding, Severity
+from ._result_type import find_numpy_dtype_class, result_type
 from ._stream import APPEND, BUILD, SETITEM, Event
 from ._tensors import find_tensor, storage_record
-from ._torch_rules import find_numpy_dtype_class, find_refusal, load_rules, result_type, torch_name
+from ._torch_rules import find_refusal, torch_name
+from ._torch_table import load_rules
 from ._walk import Walk, walk_graph
 
 _BYTE_OPCODES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -93,13 +96,12 @@ def _container_hint(container: Container) -> str:
 
 
 @cache
-def _load_facts() -> tuple[frozenset[str], frozenset[int], dict[str, int]]:
-    """Names and opcodes that every torch version takes, and bytes of one element of each storage class."""
+def _load_facts() -> tuple[frozenset[str], frozenset[int]]:
+    """Names and opcodes that every torch version takes."""
     versions = list(load_rules().values())
     allowed = frozenset.intersection(*(frozenset(rules.allowed) for rules in versions))
     opcodes = frozenset.intersection(*(rules.opcodes for rules in versions))
-    newest = versions[-1]
-    return allowed, opcodes, {name: newest.dtype_sizes[dtype] for name, dtype in newest.storage_dtypes.items()}
+    return allowed, opcodes
 
 
 class _Collector:
@@ -109,7 +111,7 @@ class _Collector:
         self._container = container
         self._limits = limits
         self._rules = load_rules()
-        self._allowed, self._opcodes, self._storage_sizes = _load_facts()
+        self._allowed, self._opcodes = _load_facts()
         self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
         self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
         self._told: set[int] = set()
@@ -160,7 +162,7 @@ class _Collector:
                 )
             )
         self._add_opcodes(candidate)
-        self._check_storages(candidate)
+        self._check_records(candidate)
         summary = candidate.get_summary(self._container.storage_fields)
         for call, misuse in summary.misused:
             # a backend that is not torch's own may be installed where the file was written
@@ -197,28 +199,14 @@ class _Collector:
                 )
             )
 
-    def _check_storages(self, candidate: Candidate) -> None:
-        """Every storage that the main pickle names must be in the file, as long as its tensors need it."""
-        container = self._container
-        if not candidate.root or container.kind not in ("torch-zip", "legacy"):
-            return
-        for call in candidate.get_summary(container.storage_fields).beyond[:20]:
-            self._add_unplaced(candidate, "storage", call.offset, "a tensor reaches behind the end of its storage")
-        packed: set[str] | None = None
-        for key, use in candidate.get_summary(container.storage_fields).storages.items():
-            place = container.storages.get(key)
-            dtype = self._storage_sizes.get(use.kind.name)
-            needed = use.length * dtype if dtype is not None else 0
-            if place is None:
-                if packed is None:
-                    prefix = container.prefix + "data/"
-                    members = container.directory.members if container.directory else []
-                    packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
-                if key not in packed and candidate.stream.complete and not container.problems:
-                    self._add_unplaced(candidate, "storage", use.offset, f"the record of storage {key!r} is missing")
-            elif place[1] < needed:
-                text = f"storage {key!r} has {place[1]} bytes, its tensors need {needed}"
-                self._add_unplaced(candidate, "storage", use.offset, text)
+    def _check_records(self, candidate: Candidate) -> None:
+        """Every storage that the main pickle names must be in the file, as long as it says."""
+        problems = find_record_problems(self._container, candidate)
+        self._container.record_problems.extend(problems)
+        for problem in problems:
+            short = problem.size_bytes is None or problem.size_bytes < problem.needed_bytes
+            severity: Severity = "malformed" if short else "incompatible"
+            self._add_unplaced(candidate, "storage", problem.offset, problem.describe(), severity)
 
     def _add_unplaced(
         self, candidate: Candidate, kind: str, offset: int, text: str, severity: Severity = "malformed"

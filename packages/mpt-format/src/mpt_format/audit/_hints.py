@@ -13,8 +13,10 @@ from collections.abc import Iterable
 
 from ._judge import find_callee_name
 from ._nodes import Call, Global, Node
+from ._result_type import find_numpy_dtype_class, result_type
 from ._stream import Event
-from ._torch_rules import Rules, find_numpy_dtype_class, find_refusal, result_type, torch_name
+from ._torch_rules import find_refusal, torch_name
+from ._torch_table import Rules
 
 CONVERT_TO: dict[str, str] = {
     "datetime": "text: `value.isoformat()` with its zone, or the number `value.timestamp()`",

@@ -17,7 +17,7 @@ from mpt_format.errors import escape_text
 from ._hints import CONVERT_TO
 from ._result import FileAudit
 from ._text import describe_answer, group_answers, suggest_changes
-from ._torch_rules import load_rules
+from ._torch_table import load_rules
 
 _WORDS = {True: "loads", False: "refuses", None: "-"}
 

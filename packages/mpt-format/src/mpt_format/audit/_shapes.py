@@ -30,7 +30,8 @@ from typing import NamedTuple
 
 from ._nodes import LATER, Call, DictNode, Global, Node, StorageUse, TensorCall, make_call, make_persistent
 from ._stream import Reading
-from ._summary import find_reach, is_plain_storage_class
+from ._summary import is_plain_storage_class
+from ._tensors import find_reach
 
 _INTEGER = rb"(?:K.|M..|J....)"
 _SIZES = (
@@ -43,7 +44,7 @@ _TENSOR = (
     + rb"(?:" + _GET + rb"|(X.\0\0\0[a-z]{1,15}(?::[0-9]{1,3}+)?+)" + _PUT + rb")"  # location
     + rb"(" + _INTEGER + rb")(N?+)t" + _PUT + rb"Q"  # number of elements, view of a legacy file, BINPERSID
     + rb"(" + _INTEGER + rb")(?:" + _SIZES + _PUT + rb"|\))(?:" + _SIZES + _PUT + rb"|\))"  # offset, shape, stride
-    + rb"([\x88\x89])" + _GET + rb"\)(Rr....tr....Rr....)"  # requires_grad, OrderedDict() ) _rebuild_tensor_v2(...)
+    + rb"\x89" + _GET + rb"\)(Rr....tr....Rr....)"  # requires_grad, OrderedDict() ) _rebuild_tensor_v2(...)
 )  # fmt: skip
 _I4 = Struct("<i").unpack_from
 _U4 = Struct("<I").unpack_from
@@ -82,10 +83,15 @@ class _Locations(dict[bytes, str]):
 
 
 class _Sizes(dict[tuple[bytes, bytes], tuple[list[int], list[int], "int | None"]]):
-    """Shape and stride -> the same as numbers, and how far behind the first element the last one lies, if there is."""
+    """Shape and stride -> the same as numbers, and how far behind the first element the last one lies, if there is.
+
+    There is no entry for what is no shape, or a stride that does not fit it.
+    """
 
     def __missing__(self, raw: tuple[bytes, bytes]) -> tuple[list[int], list[int], int | None]:
         shape, stride = _read_integers(raw[0]), _read_integers(raw[1])
+        if len(shape) != len(stride) or min([*shape, *stride], default=0) < 0:
+            raise KeyError(raw)
         self[raw] = sizes = shape, stride, find_reach(shape, stride)
         return sizes
 
@@ -106,7 +112,6 @@ class TensorSource(NamedTuple):
     begin: int
     shape: bytes
     stride: bytes
-    grad: bytes
     hooks: Node
 
     def make_arguments(self, offset: int) -> tuple[Node, ...]:
@@ -115,7 +120,7 @@ class TensorSource(NamedTuple):
         storage = make_persistent((*pid, None) if self.view else pid, self.stored)
         sizes, steps, _ = self.facts.sizes[self.shape, self.stride]
         hooks = make_call(self.hooks, (), offset - 12, 0x52)
-        return storage, self.begin, tuple(sizes), tuple(steps), self.grad == b"\x88", hooks
+        return storage, self.begin, tuple(sizes), tuple(steps), False, hooks
 
 
 class ShapeFacts:
@@ -174,9 +179,9 @@ _new_tuple = tuple.__new__
 def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int) -> int:
     """Read the arguments and the REDUCE of a tensor that `_rebuild_tensor_v2` makes, if they stand here.
 
-    Only what every torch version takes is read. The tensor is kept in `Stream.tensors` and not in the log, which its
-    three events would fill; and its arguments are made when they are asked for, which is of most tensors never. Their
-    places in the memo hold `LATER` until then.
+    Only what every torch version takes is read, without gradient and within its storage. The tensor is kept in
+    `Stream.tensors` and not in the log, which its three events would fill; and its arguments are made when they are
+    asked for, which is of most tensors never. Their places in the memo hold `LATER` until then.
 
     Args:
         reading: The state of the loop.
@@ -195,7 +200,7 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
         return 0
     (
         word, kind, length, key, put_key, place, location, put_location, elements, view, put_id, offset,
-        shape, put_shape, stride, put_stride, grad, hook, tail,
+        shape, put_shape, stride, put_stride, hook, tail,
     ) = found.groups(b"")  # fmt: skip
     indexes, integers = facts.indexes, facts.integers
     start = len(memo)
@@ -211,10 +216,17 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
         reach = facts.sizes[shape, stride][2]
         begin = integers[offset]
         count = integers[elements]
-        if memo[indexes[word]] != "storage" or placed is LATER:
+        if (
+            memo[indexes[word]] != "storage"
+            or placed is LATER
+            or begin < 0
+            or (reach is not None and begin + reach >= count)
+        ):
             return 0
     except LookupError:
         return 0  # the loop says what is missing
+    if begin < 0 or (reach is not None and begin + reach >= count):
+        return 0
     if rebuild is not facts.rebuild or storage_class is not facts.kind or hooks_class is not facts.hooks:
         if not _are_plain(rebuild, storage_class, hooks_class):
             return 0
@@ -233,7 +245,7 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
     tensor.op = 0x52
     tensor.more = None
     stored = found.end(11)
-    source = facts, storage_class, name, placed, place, count, view, stored, begin, shape, stride, grad, hooks_class
+    source = facts, storage_class, name, placed, place, count, view, stored, begin, shape, stride, hooks_class
     tensor.source = _new_tuple(TensorSource, source)
     memo += _HOLES[len(puts)]
     memo.append(tensor)
@@ -241,8 +253,6 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
     stream.tensors.append(tensor)
     if name not in stream.storages:
         stream.storages[name] = _new_tuple(StorageUse, (storage_class, count, stored))
-    if reach is not None and begin + reach >= count:
-        stream.beyond.append(tensor)
     below[-1] = tensor
     return end
 

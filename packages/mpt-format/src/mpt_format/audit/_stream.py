@@ -61,8 +61,6 @@ class Stream:
     """Length of the persistent ids of their storages."""
     storages: dict[str, StorageUse] = field(default_factory=dict)
     """Storage key -> its first use among `tensors`."""
-    beyond: list[TensorCall] = field(default_factory=list)
-    """Those of `tensors` that reach behind the end of their storage."""
 
     def get_events(self) -> list[Event]:
         """Every event in file order, those of `tensors` included."""

@@ -6,10 +6,9 @@ version's rules, the search for findings) looks at the few events that are left,
 
 from __future__ import annotations
 
-__all__ = ["Summary", "find_reach", "is_plain_storage", "is_plain_storage_class", "summarize"]
+__all__ = ["Summary", "is_plain_storage", "is_plain_storage_class", "summarize"]
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
@@ -17,7 +16,8 @@ from operator import attrgetter
 from ._arguments import JUDGED, NEVER_EMPTY, find_misuse
 from ._nodes import Call, DictNode, Global, Node, Persistent, StorageUse, TensorCall
 from ._stream import BUILD, NOTE, SETITEM, Event, Stream
-from ._torch_rules import load_rules
+from ._tensors import find_reach
+from ._torch_table import load_rules
 
 _OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
 """Opcodes of byte strings and long integers: values that a walk has to look for."""
@@ -40,8 +40,6 @@ class Summary:
     calls: int = 0
     persistent: int = 0
     storages: dict[str, StorageUse] = field(default_factory=dict)
-    beyond: list[Call] = field(default_factory=list)
-    """Dense tensors that reach behind the end of their storage: torch refuses to build them."""
     misused: list[tuple[Call, str]] = field(default_factory=list)
     """Calls of allowed functions with arguments that no writer gives, and what is wrong; they are suspects as well."""
 
@@ -70,7 +68,6 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
     if stream.tensor_fields == storage_fields:
         calls, persistent = 2 * len(stream.tensors), len(stream.tensors)
         read_whole = stream.storages
-        summary.beyond.extend(stream.beyond)
     else:
         log = stream.get_events()
     suspect = summary.suspects.append
@@ -92,9 +89,8 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
                 suspect(event)
                 if func in judged and (misuse := find_misuse(event)) is not None:
                     summary.misused.append((event, misuse))
-            elif func in rebuilds and _is_dense(event.args):
-                if _reaches_beyond(event.args):
-                    summary.beyond.append(event)
+            elif func in rebuilds and _is_usual_tensor(event.args):
+                continue
             elif func in encodes and _is_latin(event.args):
                 continue  # bytes, as protocol 2 writes them
             elif (event.args or func in never_empty) and func in judged and (misuse := find_misuse(event)) is not None:
@@ -143,7 +139,6 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
         else:
             suspect(event)
     if read_whole:
-        summary.beyond.sort(key=attrgetter("offset"))
         summary.storages = _merge_storages(storages, read_whole)
     summary.calls = calls
     summary.persistent = persistent
@@ -170,32 +165,23 @@ def _is_latin(args: tuple[Node, ...]) -> bool:
     return True
 
 
-def _is_dense(args: tuple[Node, ...]) -> bool:
-    return 6 <= len(args) <= 7 and type(args[0]) is Persistent
-
-
-def _reaches_beyond(args: tuple[Node, ...]) -> bool:
-    """Whether offset, shape and stride of a dense tensor lead behind the end of its storage."""
-    storage, last, shape, stride = args[:4]
-    pid = storage.pid
-    if type(pid) is not tuple or len(pid) < 5 or type(shape) is not tuple or type(stride) is not tuple:
+def _is_usual_tensor(args: tuple[Node, ...]) -> bool:
+    """Whether these arguments rebuild a dense tensor without gradient within its storage: what needs no judge."""
+    if len(args) != 6 or type(args[0]) is not Persistent or args[4] is not False:
         return False
-    length = pid[5][2] if len(pid) == 6 and type(pid[5]) is tuple and len(pid[5]) == 3 else pid[4]
-    try:
-        reach = find_reach(shape, stride)
-        return reach is not None and bool(last + reach >= length)
-    except TypeError:
-        return True
+    pid, begin, shape, stride = args[0].pid, *args[1:4]
+    if type(pid) is not tuple or len(pid) < 5 or type(pid[4]) is not int or (len(pid) > 5 and pid[5] is not None):
+        return False
+    if type(begin) is not int or type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride):
+        return False
+    numbers = (begin, *shape, *stride)
+    if not _INTEGERS.issuperset(map(type, numbers)) or min(numbers) < 0 or max(numbers) >= 1 << 62:
+        return False
+    reach = find_reach(shape, stride)
+    return reach is None or begin + reach < pid[4]
 
 
-def find_reach(shape: Sequence[Node], stride: Sequence[Node]) -> Node | None:
-    """How many elements behind the first one of a tensor the last one lies; None of a tensor that has none."""
-    reach = 0
-    for size, step in zip(shape, stride, strict=False):
-        if size == 0:
-            return None
-        reach += (size - 1) * step
-    return reach
+_INTEGERS = frozenset({int})
 
 
 def _is_ordered_dict(node: Node) -> bool:

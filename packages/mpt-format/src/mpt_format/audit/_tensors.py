@@ -7,14 +7,24 @@ Source: `torch/_utils.py` (`_rebuild_*`), `torch/_tensor.py` (`Tensor._reduce_ex
 
 from __future__ import annotations
 
-__all__ = ["StorageRecord", "TensorRecord", "find_tensor", "is_tensor", "storage_item_size", "storage_record"]
+__all__ = [
+    "StorageRecord",
+    "TensorRecord",
+    "find_counts",
+    "find_reach",
+    "find_tensor",
+    "is_tensor",
+    "storage_item_size",
+    "storage_record",
+]
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 from ._nodes import Call, Global, Node, Persistent
 from ._stream import Event
-from ._torch_rules import load_rules
+from ._torch_table import load_rules
 
 _STORAGE_DTYPES = {
     "torch.UntypedStorage": "uint8",
@@ -139,8 +149,8 @@ def _read_dense(args: tuple[Node, ...]) -> TensorRecord:
     if storage is None or len(args) < 4:
         return TensorRecord(kind="unknown")
     offset, size, stride = args[1:4]
-    shape = _counts(size)
-    strides = _counts(stride)
+    shape = find_counts(size)
+    strides = find_counts(stride)
     if shape is None or strides is None or len(shape) != len(strides) or type(offset) is not int or offset < 0:
         return TensorRecord(kind="unknown")
     return TensorRecord(
@@ -180,13 +190,13 @@ def _read_sparse(args: tuple[Node, ...]) -> TensorRecord:
         inner = find_tensor(part)
         if inner is not None and inner.kind == "dense":
             dtype = inner.dtype
-        elif (found := _counts(part)) is not None:
+        elif (found := find_counts(part)) is not None:
             shape = found
     return TensorRecord(kind="sparse", dtype=dtype, shape=shape, parts=data)
 
 
 def _read_meta(args: tuple[Node, ...]) -> TensorRecord:
-    shape = _counts(args[1]) if len(args) > 1 else None
+    shape = find_counts(args[1]) if len(args) > 1 else None
     dtype = args[0].full_name.removeprefix("torch.") if args and type(args[0]) is Global else "?"
     return TensorRecord(kind="meta", dtype=dtype, shape=shape or ())
 
@@ -212,7 +222,7 @@ def _read_from_type(args: tuple[Node, ...]) -> TensorRecord:
 
 
 def _read_wrapper(args: tuple[Node, ...]) -> TensorRecord:
-    shape = _counts(args[2]) if len(args) > 2 else None
+    shape = find_counts(args[2]) if len(args) > 2 else None
     return TensorRecord(kind="wrapper", shape=shape or ())
 
 
@@ -221,7 +231,7 @@ def _read_device(args: tuple[Node, ...]) -> TensorRecord:
     return inner or TensorRecord(kind="unknown")
 
 
-def _counts(node: Node) -> tuple[int, ...] | None:
+def find_counts(node: Node) -> tuple[int, ...] | None:
     """A shape or stride: a tuple or list of whole numbers, or a torch.Size of one."""
     if isinstance(node, Call) and type(node.func) is Global and node.func.full_name == "torch.Size":
         node = node.args[0] if type(node.args) is tuple and node.args else ()
@@ -230,6 +240,16 @@ def _counts(node: Node) -> tuple[int, ...] | None:
     if any(type(n) is not int or n < 0 or n >= 1 << 62 for n in node):
         return None
     return tuple(node)
+
+
+def find_reach(shape: Sequence[Node], stride: Sequence[Node]) -> Node | None:
+    """How many elements behind the first one of a tensor the last one lies; None of a tensor that has none."""
+    reach = 0
+    for size, step in zip(shape, stride, strict=False):
+        if size == 0:
+            return None
+        reach += (size - 1) * step
+    return reach
 
 
 _READERS = {

@@ -15,9 +15,11 @@ from functools import cache, partial
 from ._containers import Candidate, Container
 from ._hints import describe_versions, needed_names
 from ._nodes import Call, Global
+from ._records import RecordProblem
 from ._result import TorchAnswer
 from ._summary import Summary
-from ._torch_rules import Rules, find_refusal, load_rules
+from ._torch_rules import find_refusal
+from ._torch_table import Rules, load_rules
 
 
 def ask_torch(container: Container, named_safetensors: bool) -> dict[str, TorchAnswer]:
@@ -41,7 +43,13 @@ def _distinct_rules() -> dict[str, Rules]:
     first: dict[object, Rules] = {}
     found = {}
     for version, rules in load_rules().items():
-        key = (rules.opcodes, tuple(rules.allowed), rules.set_item_types, rules.safetensors_by_name)
+        key = (
+            rules.opcodes,
+            tuple(rules.allowed),
+            rules.set_item_types,
+            rules.safetensors_by_name,
+            rules.exact_records,
+        )
         found[".".join(version.split(".")[:2])] = first.setdefault(key, rules)
     return found
 
@@ -79,13 +87,15 @@ def _ask_streams(
         summary = candidate.get_summary(container.storage_fields)
         storages = container.storages.keys() if container.kind == "torch-zip" else None
         refusal = find_refusal(summary.suspects, rules, storages=storages, storage_fields=container.storage_fields)
-        beyond = summary.beyond[0] if summary.beyond else None
-        if beyond is not None and (refusal is None or beyond.offset < refusal.offset):
-            return TorchAnswer(loads=False, reason="a tensor reaches behind the end of its storage")
         if missing is not None and (refusal is None or missing[0] < refusal.offset):
             return TorchAnswer(loads=False, reason=f"the record data/{missing[1][:40]} is not in the file")
+        wrong = _find_wrong_record(container, rules) if candidate.root else None
+        if wrong is not None and (refusal is None or wrong.offset < refusal.offset) and container.kind == "torch-zip":
+            return TorchAnswer(loads=False, reason=wrong.describe())
         if refusal is not None:
             return TorchAnswer(loads=False, reason=refusal.reason)
+        if wrong is not None:  # a legacy file's records are read last
+            return TorchAnswer(loads=False, reason=wrong.describe())
         if not stream.complete:
             return TorchAnswer(loads=False, reason=stream.problem or stream.limit)
     if container.torch_refusal or (container.kind == "legacy" and len(candidates) < 5):
@@ -93,6 +103,13 @@ def _ask_streams(
     if container.problems:
         return TorchAnswer(loads=False, reason=container.problems[0])
     return TorchAnswer(loads=True)
+
+
+def _find_wrong_record(container: Container, rules: Rules) -> RecordProblem | None:
+    """The first record whose length this torch version does not take."""
+    if container.kind == "torch-zip" and not rules.exact_records:
+        return None
+    return next((problem for problem in container.record_problems if problem.size_bytes is not None), None)
 
 
 def _find_missing(summary: Summary, storages: AbstractSet[str]) -> tuple[int, str] | None:

@@ -1,52 +1,30 @@
 """What `torch.load(weights_only=True)` of each supported torch version accepts, and what it would say to a pickle.
 
-The rules are data, extracted from installed torch releases by `tools/extract_torch_rules.py` and shipped as
-`torch_rules.json`. `find_refusal` replays the log of a pickle against one version's rules, in file order, and returns
-the first thing that version stops at. It imports no torch.
+`find_refusal` replays the log of a pickle against one version's rules (`_torch_table`), in file order, and returns the
+first thing that version stops at. It imports no torch.
 
 Source: `torch/_weights_only_unpickler.py` and `torch/serialization.py` of the versions in the table.
 """
 
 from __future__ import annotations
 
-__all__ = ["Refusal", "Rules", "find_refusal", "load_rules", "result_type", "torch_name"]
+__all__ = ["Refusal", "find_refusal", "torch_name"]
 
-import json
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from ._arguments import JUDGED, find_misuse
-from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, SetNode, Unresolvable
-from ._opcodes import OPCODES, opcode_name
+from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, Unresolvable
+from ._opcodes import opcode_name
+from ._result_type import result_type
 from ._stream import APPEND, BUILD, NOTE, SETITEM, Event
-from ._tables import read_table
+from ._torch_table import Rules
 
-_REBUILDS = "torch._utils._rebuild_"
 _NEWOBJ = 0x81
 _LEGACY_FIELDS = 6
 """A storage's persistent id in a legacy file ends in its view metadata."""
 _DTENSOR = "torch.distributed.tensor"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The facts of one torch release, as `tools/extract_torch_rules.py` read them."""
-
-    torch: str
-    opcodes: frozenset[int]
-    allowed: dict[str, str]
-    """Global name -> class, function, dtype, storage, tensor or value."""
-    blocked_modules: frozenset[str]
-    set_item_types: frozenset[str] | None
-    """Types that SETITEM(S) works on; None where every type does."""
-    safetensors_by_name: bool
-    """Whether `torch.load` opens a file whose name ends in `.safetensors`."""
-    storage_dtypes: dict[str, str]
-    """Legacy storage class -> dtype."""
-    dtype_sizes: dict[str, int]
-    """dtype -> bytes of one element."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,88 +34,6 @@ class Refusal:
     offset: int
     reason: str
     node: Any = None
-
-
-@cache
-def load_rules() -> dict[str, Rules]:
-    """Torch release -> its rules, oldest first. Versions between two releases behave like the older one."""
-    table = json.loads(read_table("torch_rules.json"))
-    by_name = {opcode.name: code for code, opcode in OPCODES.items()}
-    rules: dict[str, Rules] = {}
-    facts: dict[str, Any] = {}
-    for version, changes in table["versions"].items():
-        facts = {**facts, **changes}
-        rules[version] = Rules(
-            torch=version,
-            opcodes=frozenset(by_name[name] for name in facts["opcodes"]),
-            allowed=facts["allowed"],
-            blocked_modules=frozenset(facts["blocked_modules"]),
-            set_item_types=None if facts["set_item_types"] is None else frozenset(facts["set_item_types"]),
-            safetensors_by_name=facts["safetensors_by_name"],
-            storage_dtypes=facts["storage_dtypes"],
-            dtype_sizes=facts["dtype_sizes"],
-        )
-    return rules
-
-
-def result_type(node: Node) -> str:
-    """The type that a node has after unpickling, as a dotted name; `dict`, `list` and the like for plain values."""
-    if isinstance(node, Call):
-        func = node.func
-        if type(func) is not Global:
-            return "an unknown object"
-        name = func.full_name
-        if node.op == _NEWOBJ:
-            return _CONSTRUCTED.get(name, name)
-        if name == "torch._tensor._rebuild_from_type_v2" and type(node.args) is tuple and len(node.args) > 1:
-            kind = node.args[1]
-            return _CONSTRUCTED.get(kind.full_name, kind.full_name) if type(kind) is Global else "Tensor"
-        if name.startswith(_REBUILDS):
-            return "Parameter" if "_parameter" in name else "Tensor"
-        if name == "copyreg._reconstructor" and node.args and type(node.args[0]) is Global:
-            return str(node.args[0].full_name)
-        if name == "numpy.dtype":
-            return find_numpy_dtype_class(node) or name
-        return _CONSTRUCTED.get(name, name)
-    if type(node) is DictNode:
-        return "dict"
-    if type(node) is SetNode:
-        return "frozenset" if node.frozen else "set"
-    if type(node) is Persistent:
-        return "storage"
-    return type(node).__name__
-
-
-_CONSTRUCTED = {
-    "collections.OrderedDict": "OrderedDict",
-    "collections.Counter": "Counter",
-    "torch.nn.parameter.Parameter": "Parameter",
-    "torch.Tensor": "Tensor",
-    "builtins.set": "set",
-    "_codecs.encode": "bytes",
-    "numpy.core.multiarray._reconstruct": "numpy.ndarray",
-    "numpy._core.multiarray._reconstruct": "numpy.ndarray",
-}
-"""What calling these names gives, where it is not an instance of the name itself."""
-
-_NUMPY_DTYPES = {
-    "b1": "Bool", "i1": "Int8", "i2": "Int16", "i4": "Int32", "i8": "Int64", "u1": "UInt8", "u2": "UInt16",
-    "u4": "UInt32", "u8": "UInt64", "f2": "Float16", "f4": "Float32", "f8": "Float64", "c8": "Complex64",
-    "c16": "Complex128", "O8": "Object",
-}  # fmt: skip
-
-
-def find_numpy_dtype_class(node: Node) -> str | None:
-    """The class `numpy.dtypes.XDType` that a pickled `numpy.dtype('f8')` becomes; it stands nowhere in the pickle."""
-    if type(node.args) is not tuple or not node.args or type(node.args[0]) is not str:
-        return None
-    code = node.args[0].lstrip("<>|=")
-    if code[:1] in "USV":
-        return f"numpy.dtypes.{ {'U': 'Str', 'S': 'Bytes', 'V': 'Void'}[code[0]] }DType"
-    if code[:1] in "Mm":
-        return f"numpy.dtypes.{ {'M': 'DateTime64', 'm': 'TimeDelta64'}[code[0]] }DType"
-    kind = _NUMPY_DTYPES.get(code)
-    return f"numpy.dtypes.{kind}DType" if kind else None
 
 
 def find_refusal(

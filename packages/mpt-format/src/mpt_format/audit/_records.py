@@ -1,0 +1,55 @@
+"""Whether the records of a torch file hold what its main pickle says of them: there at all, and as long as named.
+
+Compares numbers and reads no record. What a difference means depends on the torch version: older ones read a record of
+another length all the same.
+
+Source: `torch/serialization.py` (`_load`, `_legacy_load`), `torch/csrc/jit/python/init.cpp` (get_storage_from_record).
+"""
+
+from __future__ import annotations
+
+__all__ = ["RecordProblem", "find_record_problems"]
+
+from dataclasses import dataclass
+
+from ._containers import Candidate, Container
+from ._tensors import storage_item_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordProblem:
+    """One storage whose record is missing, or has another length than the pickle says."""
+
+    offset: int
+    """Of the first reference to the storage, in its stream."""
+    key: str
+    size_bytes: int | None
+    """Of the record; None where there is none."""
+    needed_bytes: int
+
+    def describe(self) -> str:
+        """What is wrong, in words."""
+        if self.size_bytes is None:
+            return f"the record of storage {self.key[:80]!r} is missing"
+        return f"storage {self.key[:80]!r} has {self.size_bytes} bytes, its tensors name {self.needed_bytes}"
+
+
+def find_record_problems(container: Container, candidate: Candidate) -> list[RecordProblem]:
+    """The storages of the main pickle of a torch file that their records do not fit, in file order."""
+    if not candidate.root or container.kind not in ("torch-zip", "legacy"):
+        return []
+    found = []
+    packed: set[str] | None = None
+    for key, (kind, length, offset) in candidate.get_summary(container.storage_fields).storages.items():
+        place = container.storages.get(key)
+        needed = length * storage_item_size(kind.name)
+        if place is None:
+            if packed is None:  # records that are compressed, which nothing here unpacks
+                prefix = container.prefix + "data/"
+                members = container.directory.members if container.directory else []
+                packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
+            if key not in packed and candidate.stream.complete and not container.problems:
+                found.append(RecordProblem(offset=offset, key=key, size_bytes=None, needed_bytes=needed))
+        elif place[1] != needed:
+            found.append(RecordProblem(offset=offset, key=key, size_bytes=place[1], needed_bytes=needed))
+    return found
