@@ -5,8 +5,9 @@
     PYTHONPATH=packages/mpt-format/src:. fuzz-venv/bin/python tests/attacks/audit/fuzz_audit.py file 900
 
 `pickle` compares with Python's own unpickler on inert stand-ins: every name that it would import must be in our log,
-and what it reads to the end, we read to the end. `file` feeds whole files: no exception may leave the audit, and no
-file that names anything beyond torch's allow-list may be called ok. A finding stops the run and leaves its input.
+what it reads to the end, we read to the end, and what is read in one step is what the loop reads. `file` feeds whole
+files: no exception may leave the audit, and no file that names anything beyond torch's allow-list may be called ok. A
+finding stops the run and leaves its input.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from typing import Any
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["mpt_format.audit"]):
-    from mpt_format.audit import audit_bytes
+    from mpt_format.audit import _machine, audit_bytes
     from mpt_format.audit._limits import Limits
     from mpt_format.audit._machine import run_pickle
     from mpt_format.audit._markdown import format_report
     from mpt_format.audit._names import python3_name
     from mpt_format.audit._nodes import Global
+    from mpt_format.audit._stream import Stream
     from mpt_format.audit._text import format_audit
     from mpt_format.audit._torch_table import load_rules
 
@@ -112,6 +114,27 @@ def check_pickle(data: bytes) -> None:
         if complete and not stream.complete:
             raise AssertionError(f"Python reads it to the end, we stop: {stream.problem} at {stream.problem_offset}")
 
+    check_shapes(data, stream)
+
+
+_SHAPES = {name: getattr(_machine, name) for name in ("read_tensor", "read_calls", "read_row")}
+
+
+def check_shapes(data: bytes, shaped: Stream) -> None:
+    """Compare a stream with what the loop reads opcode by opcode."""
+    for name in _SHAPES:
+        setattr(_machine, name, lambda *arguments: 0)
+    plain = run_pickle(data, 0, _LIMITS)
+    for name, shape in _SHAPES.items():
+        setattr(_machine, name, shape)
+    one, other = (
+        [(type(event).__mro__[-2], event[0] if type(event) is tuple else event.offset) for event in read.get_events()]
+        for read in (shaped, plain)
+    )
+    ends = [(read.end, read.complete, read.problem, read.limit, read.problem_offset) for read in (shaped, plain)]
+    if one != other or ends[0] != ends[1]:
+        raise AssertionError(f"the shapes change the reading: {ends}")
+
 
 def check_file(data: bytes) -> None:
     """Audit one file and print it in every form."""
@@ -125,6 +148,30 @@ def check_file(data: bytes) -> None:
             raise AssertionError(f"ok, although it names {beyond}")
 
 
+def shapes() -> bytes:
+    """Two tensors, two dates and two versions behind as many memo entries as have a short PUT."""
+    fill = b"".join(b"Nq" + bytes([at]) + b"0" for at in range(256))
+    named = [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", b"X\7\0\0\0storage", b"X\3\0\0\0cpu"]
+    named += [b"ccollections\nOrderedDict\n", b"X\7\0\0\0version", b"cdatetime\ndatetime\n", b"c_codecs\nencode\n"]
+    named.append(b"X\6\0\0\0latin1")
+    for at, opcodes in enumerate(named):
+        fill += opcodes + b"q" + bytes([at]) + b"0"
+    index = 256
+
+    def put() -> bytes:
+        nonlocal index
+        index += 1
+        return b"r" + (index - 1).to_bytes(4, "little")
+
+    made = b""
+    for size in (b"K\2", b"M\x00\x01"):
+        made += b"h\0((h\2h\1X\1\0\0\0" + b"7" + put() + b"h\3" + size + b"t" + put() + b"QK\0" + size + b"\x85"
+        made += put() + b"K\1\x85" + put() + b"\x89h\4)R" + put() + b"t" + put() + b"R" + put()
+        made += b"h\6h\7X\4\0\0\0abcd" + put() + b"h\x08\x86" + put() + b"R" + put() + b"\x85" + put() + b"R" + put()
+        made += b"}" + put() + b"h\5K\1s"
+    return b"\x80\2(" + fill + made + b"X\1\0\0\0k" + put() + b"}" + put() + b"j" + b"\0\1\0\0" + b"K\1st."
+
+
 def seeds(name: str) -> list[bytes]:
     """A handful of small inputs of every kind."""
     values: list[Any] = [None, {"a": [1, 2.5, (True, "x")]}, {1, 2}, frozenset("ab"), b"ab", bytearray(b"x"), 2**80, 1j]
@@ -132,6 +179,7 @@ def seeds(name: str) -> list[bytes]:
     made.append(b"cos\nsystem\n(S'x'\ntR.")
     made.append(b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x93\x94\x8c\x01x\x85R.")
     made.append(b"(icollections\nOrderedDict\n(dp0\nb.")
+    made.append(shapes())
     if name == "file":
         import zipfile
 
