@@ -5,19 +5,26 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import zipfile
 
 import pytest
 import torch
 from mpt_format.audit import audit_bytes
+from mpt_format.audit._torch_table import load_rules
 
-from tests.attacks.audit.attacks import glob, p2, text, torch_zip
+from tests.attacks.audit.attacks import glob, p2, pack, text, torch_zip
 from tests.attacks.audit.spelled import misused
+
+from .agreement import compare_odd_calls, load_with_torch, running_version
+from .odd_calls import usual_calls
 
 _ORDERED = glob("collections", "OrderedDict")
 USED = {
     "bytearray of a small size": glob("builtins", "bytearray") + b"K\x03\x85R",
     "bytearray of text": glob("builtins", "bytearray") + text("\u00e9") + text("latin-1") + b"\x86R",
     "bytearray of numbers": glob("builtins", "bytearray") + b"](K\x01K\xffe\x85R",
+    "text for text": glob("_codecs", "encode") + text("abc") + text("rot13") + b"\x86R",
+    "bytes of another encoding": glob("_codecs", "encode") + text("abc\u20ac") + text("UTF-16-LE") + b"\x86R",
     "bytes": glob("_codecs", "encode") + text("\u00e9") + text("latin1") + b"\x86R",
     "complex of numbers": glob("builtins", "complex") + b"G" + struct.pack(">d", 1.5) + b"K\x02\x86R",
     "complex of text": glob("builtins", "complex") + text("1+2j") + b"\x85R",
@@ -60,3 +67,35 @@ def test_what_no_writer_gives_is_malformed_and_torch_cannot_use_it() -> None:
             ("codec that takes its time", "tensor of a size", "tensor of sizes", "bytearray of a size")
         ):
             assert not loads(data), name  # the others would run long, or ask for memory that a machine may have
+
+
+def test_no_call_that_torch_refuses_is_said_to_load() -> None:
+    promised, count = compare_odd_calls(13)
+    assert promised == []
+    assert count > 1500
+
+
+def test_the_usual_calls_of_what_torch_allows_load() -> None:
+    for name, data in usual_calls(list(load_rules().values())[-1]):
+        assert load_with_torch(data) is None, name
+        assert audit_bytes(data, name=name).verdict == "ok", name
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("more", [-1, 1, 400])
+def test_a_record_of_another_length_is_refused_as_torch_does(legacy: bool, more: int) -> None:
+    stream = io.BytesIO()
+    torch.save(torch.zeros(4), stream, _use_new_zipfile_serialization=not legacy)
+    data = stream.getvalue()
+    if legacy:
+        data = data[:-24] + struct.pack("<q", 4 + more) + bytes(max(0, 16 + 4 * more))
+    else:
+        with zipfile.ZipFile(stream) as source:
+            members = {name: source.read(name) for name in source.namelist()}
+        record = next(name for name in members if name.endswith("data/0"))
+        data = pack(members | {record: bytes(16 + more)})
+    audit = audit_bytes(data, name="x.pt")
+    assert audit.torch[running_version()].loads is False
+    assert load_with_torch(data) is not None
+    assert audit.torch["2.9"].loads is not legacy
+    assert audit.verdict == ("malformed" if more < 0 else "incompatible")

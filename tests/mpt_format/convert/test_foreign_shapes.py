@@ -150,3 +150,26 @@ def test_several_state_dicts_are_taken_together_where_their_mapping_is_named(tmp
     assert torch.equal(read["statistics.mean"], state["statistics"]["mean"])
     assert (rest["epoch"], rest["model"]) == (3, None)
     assert "root[0]['optimizer']['state'][0]['exp_avg']" in {loss.path for loss in done.losses}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
+def test_dtypes_that_the_archive_does_not_have_keep_their_bytes(tmp_path: Path) -> None:
+    pairs = torch.randn(3, 4, dtype=torch.complex64).to(torch.complex32)
+    packed = torch.arange(8, dtype=torch.uint8).reshape(2, 4)
+    value = {"pairs": pairs, "turned": pairs.T, "four": packed.view(torch.float4_e2m1fn_x2)}
+    losses, _ = _convert(tmp_path, value)
+    assert losses["root['pairs']"].was == "a tensor of complex32"
+    assert losses["root['four']"].became == "the same bytes as U8"
+    with open_archive(tmp_path / "out.mpt") as archive:
+        kept = archive.read_tensors()
+    assert torch.equal(kept["pairs"], torch.view_as_real(pairs))
+    assert torch.equal(kept["turned"], torch.view_as_real(pairs.T))
+    assert torch.equal(kept["four"], packed)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_are_refused_with_what_to_save(tmp_path: Path) -> None:
+    for layout in (torch.jagged, torch.strided):
+        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=layout)
+        assert "unbind" in _refusals(tmp_path, {"a": torch.ones(1), "b": nested})
+        assert audit_checkpoint(tmp_path / "source.pt").verdict == "incompatible"

@@ -22,7 +22,18 @@ from ._tensors import find_tensor
 
 _MOST_BYTES = 1 << 30
 """A tensor or byte array made of nothing but its size: more than any writer leaves empty."""
-_CODECS = frozenset({"latin1", "latin-1", "iso-8859-1", "utf-8", "utf8", "ascii"})
+_CODECS = frozenset(
+    {
+        *("latin1", "latin_1", "iso_8859_1", "iso8859_1", "iso8859_15", "ascii", "us_ascii", "koi8_r", "mac_roman"),
+        *("utf_8", "utf8", "utf_8_sig", "utf_16", "utf16", "utf_16_le", "utf_16_be", "utf_32", "utf32", "utf_32_le"),
+        *("utf_32_be", "utf_7", "raw_unicode_escape", "unicode_escape", "shift_jis", "euc_jp", "euc_kr", "gb18030"),
+        *("gbk", "big5", "cp437", "cp850", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256"),
+        *("cp1257", "cp1258"),
+    }
+)
+"""Encodings of the standard library that take time in proportion to the text; an unknown one is never looked up."""
+_LETTERS_FOR_LETTERS = frozenset({"rot13", "rot_13"})
+"""Codecs from text to text, which any text has."""
 _DEVICES = re.compile(
     r"(cpu|cuda|ipu|xpu|mkldnn|opengl|opencl|ideep|hip|ve|fpga|maia|xla|lazy|vulkan|mps|meta|hpu|mtia|privateuseone)"
     r"(:(0|[1-9][0-9]{0,2}))?"
@@ -98,14 +109,17 @@ def _result(node: Node) -> str:
 def _judge_encode(args: Args) -> str | None:
     if not 1 <= len(args) <= 3 or not all(type(part) is str for part in args):
         return "what is no text"
-    return _judge_text(args[0], args[1] if len(args) > 1 else "utf-8")
+    return _judge_text(args[0], args[1] if len(args) > 1 else "utf-8", to_text=True)
 
 
-def _judge_text(text: str, codec: Node) -> str | None:
-    if type(codec) is not str or codec.lower() not in _CODECS:
+def _judge_text(text: str, codec: Node, *, to_text: bool = False) -> str | None:
+    name = codec.lower().replace("-", "_").replace(" ", "_") if type(codec) is str else ""
+    if name in _LETTERS_FOR_LETTERS and to_text:
+        return None
+    if name not in _CODECS:
         return "an encoding that no pickler writes"
     try:
-        text.encode(codec)
+        text.encode(name)
     except UnicodeError:
         return "text that its encoding does not have"
     return None

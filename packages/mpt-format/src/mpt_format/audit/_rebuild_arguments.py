@@ -294,7 +294,6 @@ def _judge_meta(args: Args) -> str | None:
 
 
 _JAGGED_TENSORS = ("values", "offsets")
-_JAGGED_REST = ("lengths", "_min_seqlen_tensor", "_max_seqlen_tensor")
 
 
 def _judge_jagged(args: Args) -> str | None:
@@ -302,9 +301,9 @@ def _judge_jagged(args: Args) -> str | None:
     if len(args) != 1 or type(args[0]) is not DictNode:
         return "what are no parts of a jagged tensor"
     given = {key: value for key, value in zip(args[0][::2], args[0][1::2], strict=True) if type(key) is str}
-    known = {*_JAGGED_TENSORS, *_JAGGED_REST, "_ragged_idx", "requires_grad"}
+    known = {*_JAGGED_TENSORS, "lengths", "_ragged_idx", "_metadata_cache", "requires_grad"}
     whole = given.keys() <= known and all(may_be_tensor(given.get(name)) for name in _JAGGED_TENSORS)
-    fits = whole and all(given.get(name) is None or may_be_tensor(given[name]) for name in _JAGGED_REST)
+    fits = whole and (given.get("lengths") is None or may_be_tensor(given["lengths"]))
     return None if fits and type(given.get("_ragged_idx", 1)) is int else "what are no parts of a jagged tensor"
 
 

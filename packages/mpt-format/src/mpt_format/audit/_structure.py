@@ -14,7 +14,7 @@ from typing import Any
 from mpt_format.errors import escape_text
 
 from ._containers import Container
-from ._judge import find_callee_name
+from ._judge import find_bytes, find_callee_name
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 from ._result import Severity, TopLevelEntry
@@ -49,6 +49,9 @@ def describe_node(node: Node) -> tuple[str, TensorRecord | None]:
     tensor = find_tensor(node)
     if tensor is not None:
         return _describe_tensor(tensor), tensor
+    raw = find_bytes(node)
+    if raw is not None:
+        return f"bytes[{len(raw)}]", None
     name = find_callee_name(node.func) or "computed object"
     args = node.args
     if name in _CLASS_FIRST and type(args) is tuple and args and type(args[0]) is Global:

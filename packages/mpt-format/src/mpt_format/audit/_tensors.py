@@ -112,7 +112,9 @@ def find_tensor(node: Node) -> TensorRecord | None:
     args = node.args if type(node.args) is tuple else ()
     if name in _READERS:
         return _READERS[name](args)
-    if name.startswith("torch._utils._rebuild_") or name in _OTHER_TENSORS:
+    if name in _NESTED_TENSORS:
+        return TensorRecord(kind="nested")
+    if name.startswith("torch._utils._rebuild_"):
         return TensorRecord(kind="unknown")
     if name == "torch.nn.parameter.Parameter" and args:
         inner = find_tensor(args[0])
@@ -141,7 +143,7 @@ def is_tensor(node: Node) -> bool:
     name = node.func.full_name
     if name == "torch.nn.parameter.Parameter":
         return find_tensor(node) is not None
-    return name in _READERS or name.startswith("torch._utils._rebuild_") or name in _OTHER_TENSORS
+    return name in _READERS or name.startswith("torch._utils._rebuild_") or name in _NESTED_TENSORS
 
 
 def _read_dense(args: tuple[Node, ...]) -> TensorRecord:
@@ -211,6 +213,8 @@ def _read_parameter(args: tuple[Node, ...]) -> TensorRecord:
 def _read_from_type(args: tuple[Node, ...]) -> TensorRecord:
     if len(args) < 3 or type(args[0]) is not Global or type(args[2]) is not tuple:
         return TensorRecord(kind="unknown")
+    if args[0].full_name in _NESTED_TENSORS:
+        return TensorRecord(kind="nested")
     reader = _READERS.get(args[0].full_name)
     if reader is None or args[0].full_name == "torch._tensor._rebuild_from_type_v2":
         return TensorRecord(kind="unknown")
@@ -276,4 +280,6 @@ _WRAPPERS = frozenset(
     }
 )
 """Functions whose first argument is the tensor itself."""
-_OTHER_TENSORS = frozenset({"torch.nested._internal.nested_tensor._rebuild_njt"})
+_NESTED_TENSORS = frozenset(
+    {"torch.nested._internal.nested_tensor._rebuild_njt", "torch._utils._rebuild_nested_tensor"}
+)

@@ -145,6 +145,8 @@ def convert_checkpoint(
         source, root, buffer = _read_source(data, container, state_path)
         renamed = _rename(source, key_map, values)
         plan = plan_tensors(buffer, container, renamed)
+        for at, dtype, kept in plan.carried:
+            values.lose(at, f"a tensor of {dtype}", f"the same bytes as {kept}")
         extra = _extra_state(source, values)
         rest = None if weights_only else _rest(data, container, root, source, values)
         if weights_only and root is not None and (source.path != "root" or source.parts):

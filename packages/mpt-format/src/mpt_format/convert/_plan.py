@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["Plan", "plan_tensors", "read_numbers"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
 
@@ -26,12 +26,13 @@ from mpt_format.strict_json import Json
 
 from ._arrays import NUMBER_FORMATS, Array
 from ._source import SourceTensor
-from ._tensor_bytes import FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
+from ._tensor_bytes import CARRIED_DTYPES, FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
 
 _NOT_DENSE = {
     "sparse": "a sparse tensor: save value.to_dense(), or drop it",
     "quantized": "a quantized tensor: save value.dequantize(), or drop it",
     "meta": "a meta tensor has no data: drop it",
+    "nested": "a nested tensor: save the list of its parts, value.unbind(), or drop it",
     "wrapper": "a tensor subclass that wraps others: save value.full_tensor() of a DTensor, "
     "value.dequantize() of a quantized one, a dense copy of others",
 }
@@ -64,6 +65,8 @@ class Plan:
     """Every tensor by its own bytes, aliases included: what the output is verified against."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of tensors that cannot be converted."""
+    carried: list[tuple[str, str, str]] = field(default_factory=list)
+    """Path of tensors whose dtype the archive does not have, that dtype, and what keeps their bytes instead."""
 
 
 def plan_tensors(data: Buffer, container: Container, tensors: Mapping[str, SourceTensor]) -> Plan:
@@ -82,6 +85,8 @@ def plan_tensors(data: Buffer, container: Container, tensors: Mapping[str, Sourc
             plan.problems.append((tensor.path, found))
         else:
             placed.append(found)
+            if tensor.record is not None and tensor.record.dtype in CARRIED_DTYPES:
+                plan.carried.append((tensor.path, tensor.record.dtype, found.payload.dtype))
     order = {name: at for at, name in enumerate(tensors)}
     by_storage = sorted(placed, key=lambda one: (one.storage, one.begin, one.end))
     for _, group in groupby(by_storage, key=lambda one: one.storage):
@@ -101,10 +106,12 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
         return _NOT_DENSE.get(record.kind, "a tensor of a kind that is not known here: save a dense copy, or drop it")
     if record.metadata:
         return "a conjugated or negated view, whose bytes are not its values: save value.resolve_conj().resolve_neg()"
+    storage = record.storage
     dtype = FORMAT_DTYPES.get(record.dtype)
+    if dtype is None and record.dtype in CARRIED_DTYPES:
+        dtype, record = _carry(record)
     if dtype is None:
         return f"dtype {record.dtype} has no place in safetensors: save it in another dtype, or drop it"
-    storage = record.storage
     located = container.storages.get(storage.key)
     if located is None:
         return f"the record of storage {storage.key!r} is missing or compressed"
@@ -133,6 +140,15 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
         swap=swap,
     )
     return _Placed(name=name, source=tensor, payload=payload, storage=storage.key, begin=begin, end=end)
+
+
+def _carry(record: TensorRecord) -> tuple[str, TensorRecord]:
+    """A dtype of the archive that holds the same bytes, and the tensor in it: a pair of numbers gets an axis."""
+    dtype, parts = CARRIED_DTYPES[record.dtype]
+    if parts == 1:
+        return dtype, record
+    stride = tuple(step * parts for step in record.stride)
+    return dtype, replace(record, shape=(*record.shape, parts), stride=(*stride, 1), offset=record.offset * parts)
 
 
 def read_numbers(data: Buffer, container: Container, record: TensorRecord, limit: int = 4096) -> Json:

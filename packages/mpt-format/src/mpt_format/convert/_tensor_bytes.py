@@ -6,7 +6,7 @@ torch nor NumPy. Big-endian records are turned around.
 
 from __future__ import annotations
 
-__all__ = ["FORMAT_DTYPES", "RecordPayload", "extent_elements", "is_row_major", "row_major_stride"]
+__all__ = ["CARRIED_DTYPES", "FORMAT_DTYPES", "RecordPayload", "extent_elements", "is_row_major", "row_major_stride"]
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,12 @@ FORMAT_DTYPES = {
     "complex64": "C64", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3", "float8_e8m0fnu": "F8_E8M0",
     "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
 }  # fmt: skip
-"""torch dtype -> the archive's name; what is missing here cannot be converted."""
+"""torch dtype -> the archive's name."""
+CARRIED_DTYPES = {
+    "complex32": ("F16", 2), "float4_e2m1fn_x2": ("U8", 1), "bits8": ("U8", 1), "bits1x8": ("U8", 1),
+    "bits2x4": ("U8", 1), "bits4x2": ("U8", 1), "bits16": ("U16", 1),
+}  # fmt: skip
+"""torch dtype that the archive has no name for -> what keeps its bytes, and how many of those make one element."""
 
 
 def row_major_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
