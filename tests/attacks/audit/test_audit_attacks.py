@@ -30,6 +30,7 @@ from .attacks import (
     running_streams,
     torch_zip,
 )
+from .shaped import shaped
 from .spelled import misused, nested, reached, spelled
 
 _REPOSITORY = Path(__file__).parents[3]
@@ -59,6 +60,14 @@ def test_every_stream_that_runs_code_is_dangerous() -> None:
     assert {name: audit.verdict for name, audit in found.items() if audit.verdict != "dangerous"} == {}
     for audit in found.values():
         _print(audit)
+
+
+@pytest.mark.parametrize("wrap", [bytes, torch_zip, _legacy])
+def test_every_stream_that_runs_code_from_within_a_shape_is_dangerous(wrap: object) -> None:
+    assert callable(wrap)
+    verdicts = {name: audit_bytes(wrap(data), name=name).verdict for name, data in shaped()}
+    assert {name for name, verdict in verdicts.items() if verdict != "dangerous"} == set()
+    assert len(verdicts) > 20
 
 
 @pytest.mark.parametrize("wrap", [torch_zip, _legacy])

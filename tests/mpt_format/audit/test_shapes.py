@@ -23,6 +23,7 @@ from mpt_format.audit._stream import Reading, Stream
 from mpt_format.audit._summary import summarize
 
 from tests.attacks.audit.attacks import broken_tensors, containers, hidden_streams, running_streams
+from tests.attacks.audit.shaped import shaped
 from tests.attacks.audit.spelled import misused, nested, reached, spelled
 
 from .corpus import generate_cases
@@ -364,12 +365,19 @@ def test_the_whole_corpus_is_answered_alike() -> None:
     assert find_differing((case.name, case.data) for case in generate_cases()) == []
 
 
-ATTACKS = (running_streams, hidden_streams, spelled, reached, misused, nested, broken_tensors, containers)
+ATTACKS = (shaped, running_streams, hidden_streams, spelled, reached, misused, nested, broken_tensors, containers)
 
 
 @pytest.mark.parametrize("attacks", ATTACKS)
 def test_every_attack_is_answered_alike(attacks: Callable[[], Iterator[tuple[str, bytes]]]) -> None:
     assert find_differing(attacks()) == []
+
+
+def test_an_attack_within_a_shape_is_read_alike() -> None:
+    for _, data in shaped():
+        assert_equal_readings(data)
+        for cut in range(len(data) - 120, len(data)):
+            assert_equal_readings(data[:cut])
 
 
 def test_an_attack_behind_a_shape_is_found_all_the_same() -> None:

@@ -157,7 +157,9 @@ def test_dtypes_that_the_archive_does_not_have_keep_their_bytes(tmp_path: Path) 
     pairs = torch.randn(3, 4, dtype=torch.complex64).to(torch.complex32)
     packed = torch.arange(8, dtype=torch.uint8).reshape(2, 4)
     value = {"pairs": pairs, "turned": pairs.T, "four": packed.view(torch.float4_e2m1fn_x2)}
-    losses, _ = _convert(tmp_path, value)
+    torch.save(value, tmp_path / "source.pt")
+    done = convert_checkpoint(tmp_path / "source.pt", tmp_path / "out.mpt")
+    losses = {loss.path: loss for loss in done.losses}
     assert losses["root['pairs']"].was == "a tensor of complex32"
     assert losses["root['four']"].became == "the same bytes as U8"
     with open_archive(tmp_path / "out.mpt") as archive:

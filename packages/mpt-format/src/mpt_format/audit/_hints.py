@@ -56,6 +56,7 @@ CONVERT_TO: dict[str, str] = {
     "function": "text: a name that your own code looks up",
     "bound method": "text: a name that your own code looks up",
     "class": "text: a name that your own code looks up",
+    "table": "its columns: `frame.to_dict('list')`, or a file of its own beside the checkpoint",
     "torch value": "text: its name, read back with your own table",
     "generator": "its state tensor: `generator.get_state()`",
     "random state": "its state as numbers, or a fresh seed",

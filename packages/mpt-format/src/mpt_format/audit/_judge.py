@@ -52,15 +52,20 @@ def find_callee_name(func: Node) -> str | None:
     return None
 
 
-def _is_builtin_type_of_carrier(func: Node) -> bool:
-    """Whether a callee is cloudpickle's `_builtin_type('CodeType')`: how it spells the type of code objects."""
-    return (
-        isinstance(func, Call)
-        and type(func.func) is Global
-        and is_code_carrier(func.func.full_name)
-        and func.func.name == "_builtin_type"
-        and func.args == ("CodeType",)
-    )
+def _find_type_of_carrier(func: Node) -> str | None:
+    """Which type a callee is that cloudpickle spells `_builtin_type('MethodType')`; None where it is none of these."""
+    if not isinstance(func, Call) or type(func.func) is not Global or not is_code_carrier(func.func.full_name):
+        return None
+    args = func.args
+    named = func.func.name == "_builtin_type" and type(args) is tuple and len(args) == 1 and type(args[0]) is str
+    return args[0] if named and args[0] in _CARRIED_TYPES else None
+
+
+_CARRIED_TYPES = {
+    "CodeType": ("code", "the compiled code of a function"),
+    "MethodType": ("bound method", "a method with the object it belongs to is put together while loading"),
+}
+"""Name in the module `types` -> kind of what it makes, and why that needs a decision. Making it runs nothing of it."""
 
 
 def _getattr_target(call: Call) -> str | None:
@@ -105,10 +110,10 @@ def judge_reference(node: Node) -> Judgement:
 def judge_call(call: Call) -> Judgement:
     """Judge a call whose callee torch does not allow."""
     name = find_callee_name(call.func)
-    if name is None and _is_builtin_type_of_carrier(call.func):
-        return Judgement(
-            kind="code", name="types.CodeType", severity="suspicious", why="the compiled code of a function"
-        )
+    carried = _find_type_of_carrier(call.func) if name is None else None
+    if carried is not None:
+        word, why = _CARRIED_TYPES[carried]
+        return Judgement(kind=word, name=f"types.{carried}", severity="suspicious", why=why)
     if name is None:
         return Judgement(
             kind="computed call",
@@ -248,6 +253,7 @@ def find_called_argument(call: Call) -> Global | None:
 
 _CALLS_ITS_ARGUMENT = {
     "builtins.iter": 0,
+    "pandas.core.indexes.base._new_Index": 0,
     "numpy.random._pickle.__generator_ctor": 1,
     "numpy.random._pickle.__randomstate_ctor": 1,
     "torch._tensor._rebuild_from_type_v2": 0,
