@@ -16,7 +16,6 @@ from operator import attrgetter
 from ._arguments import JUDGED, NEVER_EMPTY, find_misuse
 from ._nodes import Call, DictNode, Global, Node, Persistent, StorageUse, TensorCall
 from ._stream import BUILD, NOTE, SETITEM, Event, Stream
-from ._tensors import find_reach
 from ._torch_table import load_rules
 
 _OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -75,7 +74,7 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
     counted = summary.names
     # A name is looked up once, where it is imported; what uses it refers to the same node afterwards.
     callees: set[int] = set()
-    rebuilds: set[int] = set()
+    rebuilds: dict[int, int] = {}  # with how many arguments they usually have
     judged: set[int] = set()
     never_empty: set[int] = set()
     encodes: set[int] = set()
@@ -89,7 +88,7 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
                 suspect(event)
                 if func in judged and (misuse := find_misuse(event)) is not None:
                     summary.misused.append((event, misuse))
-            elif func in rebuilds and _is_usual_tensor(event.args):
+            elif len(event.args) == rebuilds.get(func) and _is_usual_tensor(event.args):
                 continue
             elif func in encodes and _is_latin(event.args):
                 continue  # bytes, as protocol 2 writes them
@@ -124,8 +123,8 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
                     never_empty.add(id(event))
                 if name == "_codecs.encode":
                     encodes.add(id(event))
-                if name == "torch._utils._rebuild_tensor_v2":
-                    rebuilds.add(id(event))
+                if name in _REBUILDS:
+                    rebuilds[id(event)] = _REBUILDS[name]
             elif name in storage_names:
                 classes.add(id(event))
         elif kind is tuple:
@@ -147,7 +146,9 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
 
 def _merge_storages(first: dict[str, StorageUse], second: dict[str, StorageUse]) -> dict[str, StorageUse]:
     """The first use of every storage, in file order, of what two readers found, each in file order."""
-    merged = first | second | first  # with the order of the first, whose uses count
+    merged = first | second
+    if len(merged) < len(first) + len(second):
+        merged |= first  # whose uses count
     if not first or next(reversed(first.values())).offset < next(iter(second.values())).offset:
         return merged
     for key in first.keys() & second.keys():
@@ -167,21 +168,27 @@ def _is_latin(args: tuple[Node, ...]) -> bool:
 
 def _is_usual_tensor(args: tuple[Node, ...]) -> bool:
     """Whether these arguments rebuild a dense tensor without gradient within its storage: what needs no judge."""
-    if len(args) != 6 or type(args[0]) is not Persistent or args[4] is not False:
+    if len(args) < 4 or type(args[0]) is not Persistent or (len(args) > 4 and args[4] is not False):
         return False
-    pid, begin, shape, stride = args[0].pid, *args[1:4]
+    storage, last, shape, stride = args[:4]
+    if type(last) is not int or last < 0:
+        return False
+    pid = storage.pid
     if type(pid) is not tuple or len(pid) < 5 or type(pid[4]) is not int or (len(pid) > 5 and pid[5] is not None):
         return False
-    if type(begin) is not int or type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride):
+    if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride):
         return False
-    numbers = (begin, *shape, *stride)
-    if not _INTEGERS.issuperset(map(type, numbers)) or min(numbers) < 0 or max(numbers) >= 1 << 62:
-        return False
-    reach = find_reach(shape, stride)
-    return reach is None or begin + reach < pid[4]
+    empty = False
+    for size, step in zip(shape, stride, strict=True):
+        if type(size) is not int or type(step) is not int or size < 0 or not 0 <= step < _MOST_STEP:
+            return False
+        empty = empty or not size
+        last += (size - 1) * step
+    return bool(empty or last < pid[4])
 
 
-_INTEGERS = frozenset({int})
+_MOST_STEP = 1 << 62
+_REBUILDS = {"torch._utils._rebuild_tensor": 4, "torch._utils._rebuild_tensor_v2": 6}
 
 
 def _is_ordered_dict(node: Node) -> bool:
