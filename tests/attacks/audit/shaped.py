@@ -1,4 +1,4 @@
-"""Attacks that hide in what is read in one step: tensors, dates and versions, behind 256 memo entries.
+"""Attacks that hide in what is read in one step: tensors and dates, behind 256 memo entries.
 
 Each calls `os.system`, from within a shape, beside it, or through what a shape has stored. Written against
 `mpt_format.audit._shapes`, whose functions must leave all of them to the loop or read them as the loop does.

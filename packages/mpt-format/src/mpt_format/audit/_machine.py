@@ -17,8 +17,6 @@ __all__ = ["Buffer", "no_collections", "run_pickle"]
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
-from operator import length_hint
 from struct import Struct
 from struct import error as StructError
 
@@ -29,7 +27,7 @@ from ._names import python3_name
 from ._nodes import LATER, Call, DictNode, Global, Node, Persistent, Unresolvable
 from ._opcodes import opcode_name
 from ._rare_opcodes import run_rare
-from ._shapes import CALLS_TURNS, ROW_BYTES, read_calls, read_row, read_tensor
+from ._shapes import read_tensor
 from ._stream import BUILD, Buffer, LimitHit, Malformed, Reading, Stream
 
 _I4 = Struct("<i").unpack_from
@@ -76,24 +74,17 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
     push = stack.append
     pos = end = start  # of the opcode that is interpreted, and behind it and its argument
     max_marks = limits.marks
-    turns = iter(range(limits.opcodes))
     bounded = size - start > limits.opcodes  # each turn reads a byte or more: else this limit cannot be reached
     short_strings = stack_globals = memoized = 0
     try:
-        for _ in turns:
+        for _ in range(limits.opcodes):
             op = data[pos]
             if op == 0x68:  # BINGET, often several in a row
                 push(memo[data[pos + 1]])
                 pos += 2
-                while (op := data[pos]) == 0x68:
+                while data[pos] == 0x68:
                     push(memo[data[pos + 1]])
                     pos += 2
-                if op == 0x86 and type(memo) is list and (not bounded or length_hint(turns) > CALLS_TURNS):
-                    end = read_calls(reading, memo, stack, pos)
-                    if end:
-                        pos = end
-                        if bounded:
-                            next(islice(turns, CALLS_TURNS - 1, None))
                 continue
             if op == 0x4B:  # BININT1, often several in a row
                 push(data[pos + 1])
@@ -118,6 +109,7 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 if len(metastack) > max_marks:
                     raise LimitHit(f"marks: more than {max_marks} open at once")
                 pos += 1
+                # Two MARKs begin a tensor's arguments; a list is a memo that counts from zero.
                 if data[pos] == 0x28 and type(memo) is list and not bounded and len(metastack) < max_marks:
                     end = read_tensor(reading, memo, metastack[-1], pos - 1)
                     if end:
@@ -154,19 +146,8 @@ def _interpret(data: Buffer, start: int, size: int, limits: Limits, stream: Stre
                 node = memo[_U4(data, pos + 1)[0]]
                 push(node if node is not LATER else reading.load(_U4(data, pos + 1)[0]))
                 pos += 5
-                if data[pos] == 0x86 and type(memo) is list and (not bounded or length_hint(turns) > CALLS_TURNS):
-                    end = read_calls(reading, memo, stack, pos)
-                    if end:
-                        pos = end
-                        if bounded:
-                            next(islice(turns, CALLS_TURNS - 1, None))
                 continue
             elif op == 0x7D:  # EMPTY_DICT
-                if pos + ROW_BYTES <= size and data[pos + 13] == 0x73 and type(memo) is list and not bounded:
-                    end = read_row(reading, memo, stack, pos)
-                    if end:
-                        pos = end
-                        continue
                 push(DictNode())
                 end = pos + 1
             elif op == 0x73:  # SETITEM
