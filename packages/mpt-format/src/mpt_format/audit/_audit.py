@@ -18,7 +18,8 @@ from pathlib import Path
 
 from mpt_format.errors import AuditError, MptError, escape_text
 
-from ._containers import Container, open_container
+from ._container import Container
+from ._containers import open_container
 from ._findings import collect_findings
 from ._limits import DEFAULT_LIMITS, Limits
 from ._machine import no_collections

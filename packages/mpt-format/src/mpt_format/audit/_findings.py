@@ -14,7 +14,8 @@ from functools import cache
 
 from mpt_format.errors import escape_text
 
-from ._containers import Candidate, Container, open_container
+from ._container import Candidate, Container
+from ._containers import open_container
 from ._hints import CONVERT_TO, describe_allowlisting
 from ._judge import (
     Judgement,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mpt_format.errors import escape_text
 
-from ._containers import Candidate
+from ._container import Candidate
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Global, Node
 from ._result import FileAudit

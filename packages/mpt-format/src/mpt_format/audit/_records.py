@@ -8,30 +8,10 @@ Source: `torch/serialization.py` (`_load`, `_legacy_load`), `torch/csrc/jit/pyth
 
 from __future__ import annotations
 
-__all__ = ["RecordProblem", "find_record_problems"]
+__all__ = ["find_record_problems"]
 
-from dataclasses import dataclass
-
-from ._containers import Candidate, Container
+from ._container import Candidate, Container, RecordProblem
 from ._tensors import storage_item_size
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordProblem:
-    """One storage whose record is missing, or has another length than the pickle says."""
-
-    offset: int
-    """Of the first reference to the storage, in its stream."""
-    key: str
-    size_bytes: int | None
-    """Of the record; None where there is none."""
-    needed_bytes: int
-
-    def describe(self) -> str:
-        """What is wrong, in words."""
-        if self.size_bytes is None:
-            return f"the record of storage {self.key[:80]!r} is missing"
-        return f"storage {self.key[:80]!r} has {self.size_bytes} bytes, its tensors name {self.needed_bytes}"
 
 
 def find_record_problems(container: Container, candidate: Candidate) -> list[RecordProblem]:

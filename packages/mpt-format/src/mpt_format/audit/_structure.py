@@ -13,7 +13,7 @@ from typing import Any
 
 from mpt_format.errors import escape_text
 
-from ._containers import Container
+from ._container import Container
 from ._judge import find_bytes, find_callee_name
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode

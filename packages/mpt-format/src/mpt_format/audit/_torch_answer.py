@@ -12,10 +12,9 @@ __all__ = ["ask_torch", "describe_allowlist", "describe_members"]
 from collections.abc import Set as AbstractSet
 from functools import cache, partial
 
-from ._containers import Candidate, Container
+from ._container import Candidate, Container, RecordProblem
 from ._hints import describe_versions, needed_names
 from ._nodes import Call, Global
-from ._records import RecordProblem
 from ._result import TorchAnswer
 from ._summary import Summary
 from ._torch_rules import find_refusal

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from mpt_format.audit._audit import audit_checkpoint, audit_container, open_file
-from mpt_format.audit._containers import Container, open_container
+from mpt_format.audit._container import Container
+from mpt_format.audit._containers import open_container
 from mpt_format.audit._limits import Limits
 from mpt_format.audit._machine import Buffer
 from mpt_format.audit._nodes import Node

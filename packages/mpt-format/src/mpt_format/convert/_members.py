@@ -11,7 +11,7 @@ __all__ = ["find_tensor_member", "read_plain_documents"]
 import json
 from typing import Any
 
-from mpt_format.audit._containers import Container
+from mpt_format.audit._container import Container
 from mpt_format.audit._limits import Limits
 from mpt_format.audit._machine import Buffer
 from mpt_format.audit._tensors import StorageRecord, TensorRecord

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
 
-from mpt_format.audit._containers import Container
+from mpt_format.audit._container import Container
 from mpt_format.audit._machine import Buffer
 from mpt_format.audit._tensors import TensorRecord
 from mpt_format.dtypes import BITS

@@ -13,7 +13,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from mpt_format.audit._containers import Container
+from mpt_format.audit._container import Container
 from mpt_format.audit._nodes import Call, DictNode, Node, SetNode
 from mpt_format.audit._structure import describe_node, key_value_pairs
 from mpt_format.audit._tensors import TensorRecord, find_tensor
