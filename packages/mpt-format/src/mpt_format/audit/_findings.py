@@ -8,20 +8,21 @@ from __future__ import annotations
 
 __all__ = ["collect_findings"]
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 
 from mpt_format.errors import escape_text
 
 from ._container import Candidate, Container
+from ._container_findings import refused_container_finding, tell_of_container
 from ._containers import open_container
+from ._finding_list import FindingList
+from ._further_names import find_further_names, find_used_globals
 from ._hints import CONVERT_TO, describe_allowlisting
 from ._judge import (
     Judgement,
     find_bytes,
     find_called_argument,
-    find_callee_name,
     judge_call,
     judge_function,
     judge_reference,
@@ -40,60 +41,39 @@ from ._nodes import (
     SetNode,
     TensorCall,
     Unresolvable,
-    find_class,
 )
 from ._opcodes import opcode_name
 from ._records import find_record_problems
-from ._result import SEVERITIES, Finding, Severity
-from ._result_type import find_numpy_dtype_class, result_type
+from ._result import Finding, Severity
+from ._result_type import result_type
 from ._stream import APPEND, BUILD, SETITEM, Event
-from ._tensors import find_tensor, storage_record
+from ._tensors import storage_record
 from ._torch_rules import find_refusal, torch_name
 from ._torch_table import load_rules
 from ._walk import Walk, walk_graph
 
 _BYTE_OPCODES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
-_CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
 _NESTED = "torch.storage._load_from_bytes"
 
 
 def collect_findings(container: Container, limits: Limits) -> tuple[list[Finding], dict[Severity, int], list[str]]:
     """The findings of a file, worst first and cut at the limits; how many there are of each severity; limits hit."""
     limits_hit = list(container.limits_hit)
-    collector = _Collector(container, limits)
+    listed = FindingList(limits.findings)
+    collector = _Collector(container, limits, listed)
     for problem in container.problems[:50]:
-        collector.add(_container_finding("malformed", "container", problem))
+        listed.add(tell_of_container("malformed", "container", problem))
     at = 0
     while at < len(container.candidates):  # grows: pickles inside pickles are appended
         collector.examine(container.candidates[at])
         at += 1
     if container.torch_refusal and (container.candidates or container.kind == "pt2"):
-        collector.add(_container_finding("incompatible", container.kind, _container_hint(container)))
+        listed.add(refused_container_finding(container))
     for candidate in container.candidates:
         if candidate.stream.limit:
             limits_hit.append(f"{candidate.name + ': ' if candidate.name else ''}{candidate.stream.limit}")
-    limits_hit.extend(collector.cut())
-    return collector.sorted(), collector.get_counts(), limits_hit
-
-
-def _container_finding(severity: Severity, kind: str, hint: str) -> Finding:
-    return Finding(path=None, kind=kind, name=None, offset=None, count=1, severity=severity, hint=escape_text(hint))
-
-
-def _container_hint(container: Container) -> str:
-    advice = {
-        "torchscript": "load it with torch.jit.load where you trust it, and save module.state_dict()",
-        "sb3-zip": "torch.load reads its member policy.pth, not the zip: `mpt convert` does that for you",
-        "torch-shard": "merge the folder with "
-        "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE), then audit that file",
-        "pt2": "torch.export.load reads it where you trust it; save module().state_dict() of what it gives",
-        "torch-tar": "load it once with the torch that wrote it and save it again with torch.save",
-        "tar": "unpack it and audit what is inside",
-        "zip": "unpack it and audit what is inside",
-        "pickle": "write the same object with torch.save, once its findings are gone",
-    }.get(container.kind, "")
-    said = (container.torch_refusal or "").rstrip(".")
-    return f"{container.description}; torch.load says: {said}. {advice}".strip()
+    limits_hit.extend(listed.describe_cuts())
+    return listed.get_sorted(), listed.get_counts(), limits_hit
 
 
 @cache
@@ -106,15 +86,14 @@ def _load_facts() -> tuple[frozenset[str], frozenset[int]]:
 
 
 class _Collector:
-    """Findings of all streams, bounded per severity and counted in full."""
+    """Examines the streams of a file, one after the other."""
 
-    def __init__(self, container: Container, limits: Limits) -> None:
+    def __init__(self, container: Container, limits: Limits, listed: FindingList) -> None:
         self._container = container
+        self._listed = listed
         self._limits = limits
         self._rules = load_rules()
         self._allowed, self._opcodes = _load_facts()
-        self._kept: dict[Severity, list[Finding]] = {severity: [] for severity in SEVERITIES}
-        self._counted: dict[Severity, int] = dict.fromkeys(SEVERITIES, 0)
         self._told: set[int] = set()
         """Ids of the globals that another finding speaks of."""
         self._judged: dict[str, Judgement] = {}
@@ -122,35 +101,12 @@ class _Collector:
         """Names of calls that are judged by their name alone, and of which no more are listed."""
         self._hints: dict[tuple[str, str, tuple[str, ...]], str] = {}
 
-    def add(self, finding: Finding) -> None:
-        self._counted[finding.severity] += 1
-        if len(self._kept[finding.severity]) < self._limits.findings:
-            self._kept[finding.severity].append(finding)
-
-    def _has_room(self, severity: Severity) -> bool:
-        return len(self._kept[severity]) < self._limits.findings
-
-    def sorted(self) -> list[Finding]:
-        """Worst severity first; within one, in file order."""
-        return [finding for severity in reversed(SEVERITIES) for finding in self._kept[severity]]
-
-    def get_counts(self) -> dict[Severity, int]:
-        """How many findings there are, worst first; severities without any are left out."""
-        return {severity: self._counted[severity] for severity in reversed(SEVERITIES) if self._counted[severity]}
-
-    def cut(self) -> list[str]:
-        return [
-            f"findings: {len(self._kept[severity])} of {count} {severity} ones are listed"
-            for severity, count in self._counted.items()
-            if count > len(self._kept[severity])
-        ]
-
     def examine(self, candidate: Candidate) -> None:
         stream = candidate.stream
         if stream.problem:
             place = f"{candidate.name}: " if candidate.name else ""
             offset = stream.problem_offset + candidate.base
-            self.add(
+            self._listed.add(
                 Finding(
                     path=None,
                     kind="pickle",
@@ -187,7 +143,7 @@ class _Collector:
                     f"torch 2.9 and newer stop at opcode {opcode_name(code)}: save again with protocol 2, "
                     "the default of torch.save"
                 )
-            self.add(
+            self._listed.add(
                 Finding(
                     path=None,
                     kind="opcode",
@@ -212,7 +168,7 @@ class _Collector:
     def _add_unplaced(
         self, candidate: Candidate, kind: str, offset: int, text: str, severity: Severity = "malformed"
     ) -> None:
-        self.add(
+        self._listed.add(
             Finding(
                 path=None,
                 kind=kind,
@@ -238,7 +194,7 @@ class _Collector:
             kind = type(node)
             if kind is Call or kind is TensorCall:
                 if type(node.func) is Global and (severity := self._crowded.get(node.func.full_name)) is not None:
-                    self._counted[severity] += 1  # the same as a thousand others
+                    self._listed.count(severity)  # the same as a thousand others
                     continue
             elif (kind is list or kind is tuple or kind is DictNode) and id(node) not in changes:
                 continue
@@ -332,8 +288,8 @@ class _Collector:
 
     def _add_reference(self, candidate: Candidate, walk: Walk, index: int, node: Node) -> None:
         judgement = judge_reference(node)
-        if not self._has_room(judgement.severity):
-            self._counted[judgement.severity] += 1
+        if not self._listed.has_room(judgement.severity):
+            self._listed.count(judgement.severity)
             return
         self._put_judged(candidate, walk, index, judgement, node.offset, [node], [])
 
@@ -341,8 +297,8 @@ class _Collector:
         judgement = self._judge(node)
         if judgement.kind == "nested pickle":
             self._open_nested(candidate, node)
-        if not self._has_room(judgement.severity):
-            self._counted[judgement.severity] += 1
+        if not self._listed.has_room(judgement.severity):
+            self._listed.count(judgement.severity)
             if type(node.func) is Global and node.func.full_name in self._judged and judgement.kind != "nested pickle":
                 self._crowded[node.func.full_name] = judgement.severity
             return
@@ -354,7 +310,7 @@ class _Collector:
             judgement,
             node.offset,
             [*events, node, *changes],
-            sorted({*_extra(node), *map(torch_name, events)} - self._allowed),
+            sorted({*find_further_names(node), *map(torch_name, events)} - self._allowed),
         )
 
     def _judge(self, node: Call) -> Judgement:
@@ -424,11 +380,11 @@ class _Collector:
         severity: Severity,
         hint: str,
     ) -> None:
-        if not self._has_room(severity):
-            self._counted[severity] += 1
+        if not self._listed.has_room(severity):
+            self._listed.count(severity)
             return
         path = walk.format_path(index) if walk is not None else None
-        self.add(
+        self._listed.add(
             Finding(
                 path=None if path is None else escape_text(path),
                 kind=kind,
@@ -465,7 +421,7 @@ class _Collector:
                 self._put_judged(candidate, None, 0, judgement, event.offset, [], [])
             elif kind in (Global, Ext, Unresolvable):
                 if used is None:
-                    used = _used_as_class(suspects)
+                    used = find_used_globals(suspects)
                 if kind is Global and (self._is_allowed(event.full_name) or id(event) in used):
                     continue
                 judgement = judge_reference(event)
@@ -473,39 +429,3 @@ class _Collector:
                     why = f"{judgement.name} is imported while loading and not in the object: importing runs the module"
                     judgement = replace(judgement, severity="suspicious", why=why)
                 self._put_judged(candidate, None, 0, judgement, event.offset, [event], [])
-
-
-def _used_as_class(log: list[Event]) -> set[int]:
-    """Ids of the globals that some call uses as its callee or class: there, the call is the finding."""
-    used = set()
-    for event in log:
-        if isinstance(event, Call):
-            used.add(id(event.func))
-            if find_callee_name(event.func) in _CLASS_FIRST and type(event.args) is tuple and event.args:
-                used.add(id(find_class(event.args[0])))
-            used.add(id(find_class(event.func)))
-    return used
-
-
-def _extra(node: Call) -> Iterator[str]:
-    """Further names that allow-listing an object needs: its class, its dtype, what its arguments import."""
-    args = node.args if type(node.args) is tuple else ()
-    for part in (*args, *(node.states or ())):
-        inner = part if type(part) is tuple else (part,)
-        for one in inner:
-            if type(one) is Global:
-                yield one.full_name
-            elif isinstance(one, Call) and type(one.func) is Global and find_tensor(one) is None:
-                yield one.func.full_name
-                if one.func.full_name == "numpy.dtype":
-                    dtype_class = find_numpy_dtype_class(one)
-                    if dtype_class:
-                        yield dtype_class
-                elif type(one.args) is tuple:
-                    for deeper in one.args:
-                        if isinstance(deeper, Call) and type(deeper.func) is Global:
-                            yield deeper.func.full_name
-    if find_callee_name(node.func) == "numpy.dtype":
-        dtype_class = find_numpy_dtype_class(node)
-        if dtype_class:
-            yield dtype_class
