@@ -115,8 +115,8 @@ def low_rank(rng: random.Random, tree: Node) -> Node:
 
 
 def extra_norms(rng: random.Random, tree: Node) -> Node:
-    """A normalisation of the same width comes beside every other one."""
-    for node in walk(tree):
+    """A normalisation of the same width comes beside every other one, but not where one of its name may have gone."""
+    for node in walk(tree)[1:]:
         names = [name for name, child in node.children.items() if child.kind == "LayerNorm"]
         if names and not any(name.isdigit() for name in node.children):
             width = node.children[names[0]].tensors["weight"][0][0]

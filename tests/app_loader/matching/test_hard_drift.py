@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 
 from app_loader.matching import Match, TensorInfo, match_tensors
+from app_loader.matching._spelling import Joins
 from harder_trees import make_hard_case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -254,3 +255,22 @@ def test_the_only_tensors_of_their_shapes_are_suggested_though_nothing_else_tell
     old = signature(("features.cnn.0.weight", (8, 3, 4, 4), "Conv2d"), ("action_net.weight", (3, 8), "Linear"))
     new = signature(("network.0.weight", (8, 3, 4, 4), "Conv2d"), ("actor.weight", (3, 8), "Linear"))
     assert by_key(match_tensors(old, new))["network.0.weight"].confidence == "suggest"
+
+
+def test_many_open_blocks_of_one_shape_are_not_compared_each_with_each() -> None:
+    def rows(count: int) -> list[TensorInfo]:
+        names = ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.qkv")
+        widths = (8, 8, 8, 24)
+        return signature(
+            *(
+                row
+                for i in range(count)
+                for n, w in zip(names, widths, strict=True)
+                for row in linear(f"h.{i}.{n}", w, 8)
+            )
+        )
+
+    ways = Joins(rows(120))
+    assert ways.of(TensorInfo(key="h.0.attn.qkv.weight", shape=(24, 8))) != ()
+    assert Joins(rows(300)).of(TensorInfo(key="h.0.attn.qkv.weight", shape=(24, 8))) == ()
+    assert certain(match_tensors(rows(120), rows(121))) == {}

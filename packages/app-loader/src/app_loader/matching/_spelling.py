@@ -9,7 +9,7 @@ reading.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations, permutations
 
 from app_loader.matching._names import leaf_role, numbers, parents, pieces, words
@@ -19,7 +19,10 @@ LARGEST_GROUP = 8
 """Groups of more siblings are not searched for parts of a whole."""
 
 LARGEST_JOIN = 4
-"""At most so many parts make a whole; nested gates are the longest seen."""
+"""At most so many parts make a whole."""
+
+MOST_WAYS = 256
+"""Where more sets of siblings have one sum, the names are not read: something around them is still open."""
 
 _QKV = ("~q", "~k", "~v")
 _FUSED_QKV = ("inproj", "cattn", "attn", "wqkv", "attention")
@@ -42,11 +45,11 @@ def read_order(
     runs = _runs(whole)
     names = [_own_words(part, parts) for part in parts]
     spelled: set[tuple[int, ...]] = set()
-    for order in permutations(range(len(parts))):
-        for pick in range(2):
-            chosen = [_spelling(names[i], pick) for i in order]
-            if all(chosen) and "".join(chosen) in runs:
-                spelled.add(order)
+    for pick in range(2):
+        spellings = [_spelling(name, pick) for name in names]
+        if all(spellings):
+            orders = permutations(range(len(parts)))
+            spelled.update(order for order in orders if "".join(spellings[i] for i in order) in runs)
     if len(spelled) == 1:
         order = spelled.pop()
         return order, not spelled_out(whole)
@@ -103,37 +106,30 @@ def _spelling(own: Sequence[str], pick: int) -> str:
     return roles[0] if roles else "".join(written)
 
 
-def _groups(tensors: Sequence[TensorInfo]) -> Iterator[list[TensorInfo]]:
-    """Tensors that play one part in sibling modules, or in one module under several names."""
-    found: dict[tuple[str, str], list[TensorInfo]] = defaultdict(list)
-    for tensor in tensors:
-        role = leaf_role(tensor.key)
-        above = parents(tensor.key)
-        if role and len(above) > 1 and tensor.key.rpartition(".")[2] in ("weight", "bias"):
-            found[(above[1], role)].append(tensor)
-        elif role:
-            found[(above[0] + "!", role)].append(tensor)
-    yield from (group for group in found.values() if len(group) > 1)
+class Joins:
+    """Every way in which tensors that play one part in sibling modules add up along their first axis, by the sum."""
+
+    def __init__(self, tensors: Iterable[TensorInfo], places_of: Callable[[str], object] = lambda _: ()) -> None:
+        """Index the sums; only tensors of equal places are added up."""
+        groups: dict[tuple[str, str, tuple[int, ...], object], list[TensorInfo]] = defaultdict(list)
+        for tensor in tensors:
+            if (role := leaf_role(tensor.key)) and tensor.shape:
+                groups[_siblings(tensor.key), role, tensor.shape[1:], places_of(tensor.key)].append(tensor)
+        self._sums: dict[object, list[tuple[TensorInfo, ...]]] = defaultdict(list)
+        for (_, role, rest, places), group in groups.items():
+            if len(group) > LARGEST_GROUP:
+                continue
+            for size in range(2, min(len(group), LARGEST_JOIN) + 1):
+                for parts in combinations(group, size):
+                    self._sums[role, (sum(part.shape[0] for part in parts), *rest), places].append(parts)
+
+    def of(self, whole: TensorInfo, places: object = ()) -> Sequence[tuple[TensorInfo, ...]]:
+        """What adds up to a whole of the same part; nothing when there are too many ways to tell one from another."""
+        found = self._sums.get((leaf_role(whole.key), whole.shape, places), ())
+        return found if len(found) <= MOST_WAYS else ()
 
 
-def _join_axis(parts: Sequence[tuple[int, ...]], whole: tuple[int, ...]) -> int | None:
-    """The first axis along which the parts add up to the whole."""
-    if any(len(part) != len(whole) for part in parts):
-        return None
-    for axis in range(len(whole)):
-        rest = whole[:axis] + whole[axis + 1 :]
-        if sum(p[axis] for p in parts) == whole[axis] and all(p[:axis] + p[axis + 1 :] == rest for p in parts):
-            return axis
-    return None
-
-
-def add_up(tensors: Sequence[TensorInfo], whole: TensorInfo) -> Iterator[tuple[list[TensorInfo], int]]:
-    """Tensors that play one part in sibling modules and add up to a whole of the same part, with the axis."""
-    for group in _groups(tensors):
-        if leaf_role(whole.key) != leaf_role(group[0].key) or len(group) > LARGEST_GROUP:
-            continue
-        for size in range(2, min(len(group), LARGEST_JOIN) + 1):
-            for parts in combinations(group, size):
-                axis = _join_axis([part.shape for part in parts], whole.shape)
-                if axis is not None and (len(whole.shape) < 2 or axis == 0):
-                    yield list(parts), axis
+def _siblings(key: str) -> str:
+    """The module whose children, or whose own tensors under several names, stand beside a tensor."""
+    above = parents(key)
+    return above[1] if len(above) > 1 and key.rpartition(".")[2] in ("weight", "bias") else above[0] + "!"

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from app_loader.matching._families import Family, alone, find_families, template
-from app_loader.matching._names import leaf_role, parents, pattern, words
+from app_loader.matching._names import leaf_role, numbers, parents, pattern, words
 from app_loader.matching.signature import Match, TensorInfo
 
 TensorClass = tuple[tuple[int, ...], str]
@@ -52,11 +52,13 @@ class Side:
             for shapes in [tuple((t.shape, t.kind) for t in members)]
             for key in [t.key for t in members]
         }
+        self.owned = defaultdict(list, {path: [t.key for t in members] for path, members in units.items()})
         self._leaves = {path: tuple(t.key[len(path) :] for t in members) for path, members in units.items()}
         self.statistics = sum(t.key.endswith("running_mean") for t in self.tensors)
         self.count_alike_by = Counter((pattern(t.key), t.module_type) for t in self.tensors)
         self.count_in_lists_by = Counter((template(t.key), t.module_type) for t in self.tensors)
         self.count_class_by = Counter((pattern(t.key), t.shape, t.kind) for t in self.tensors)
+        self._numbered: dict[tuple[str, tuple[int, ...]], dict[int, tuple[int, ...]]] = {}
         self._akin: dict[str, Mapping[frozenset[str], int]] = {}
         self._kinds_below: dict[str, frozenset[str]] = {}
         self._names_below: dict[str, int] = {}
@@ -74,6 +76,15 @@ class Side:
     def count_in_lists(self, key: str) -> int:
         """How many tensors, itself included, differ in places in lists only and belong to modules of its type."""
         return self.count_in_lists_by[template(key), self.by_key[key].module_type]
+
+    def shapes_beside(self, key: str) -> Mapping[int, tuple[int, ...]]:
+        """Shapes of the tensors that differ from a tensor in their last number only, by that number."""
+        if not self._numbered:
+            for tensor in self.tensors:
+                if found := numbers(tensor.key):
+                    rest = pattern(tensor.key), found[:-1]
+                    self._numbered.setdefault(rest, {})[found[-1]] = tensor.shape
+        return self._numbered.get((pattern(key), numbers(key)[:-1]), {}) if numbers(key) else {}
 
     def list_sizes(self, key: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """For every numbered list of module trees around a tensor, outermost first: its length, and its elements akin.

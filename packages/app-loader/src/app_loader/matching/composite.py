@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from app_loader.matching._families import Family, Places, as_ranks
-from app_loader.matching._names import content_words, leaf_role, numbers, parents, pattern
-from app_loader.matching._spelling import add_up, read_order
+from app_loader.matching._names import content_words, leaf_role, parents
+from app_loader.matching._spelling import Joins, read_order
 from app_loader.matching._state import Features, Scope, State, features
 from app_loader.matching.context import judge_class
 from app_loader.matching.exchange import Verdict
@@ -188,7 +188,7 @@ def _stacks(state: State, path: str, before: Tensors, after: Tensors, suggested:
             fits = all(len(s) == len(inner) for s in shapes) and shapes[0][1:] == shapes[1][1:] == inner[1:]
             if not fits or shapes[0][0] + shapes[1][0] != inner[0]:
                 continue
-            order, sure = read_order([part.key for part in parts], tensor.key, _turn_beside(state, parts))
+            order, sure = read_order([part.key for part in parts], tensor.key, state.old.shapes_beside(parts[0].key))
             if order is None:
                 continue
             said = ("rows are two lists joined in the order that the name spells",)
@@ -209,7 +209,6 @@ def _say(
     sure: bool,
     said: tuple[str, ...],
     suggested: dict[str, Match],
-    dim: int = 0,
 ) -> bool:
     """Claim one source for each member of a new family, with certainty only where the members' modules correspond."""
     keys = state.new_families[new].keys
@@ -217,7 +216,7 @@ def _say(
         state.corresponds(part, key, path) for key, source in zip(keys, sources, strict=True) for part in _flat(source)
     )
     for key, source in zip(keys, sources, strict=True):
-        match = Match(new=key, old=source, confidence="auto" if sure else "suggest", op=op, dim=dim, evidence=said)
+        match = Match(new=key, old=source, confidence="auto" if sure else "suggest", op=op, dim=0, evidence=said)
         if sure:
             state.accept_composite(match, _flat(source))
         else:
@@ -225,55 +224,39 @@ def _say(
     return sure
 
 
-def _turn_beside(state: State, parts: Sequence[TensorInfo]) -> dict[int, tuple[int, ...]]:
-    """Shapes of the numbered siblings of the parts, by number: tells the way in from the way out of a gated layer."""
-    found: dict[int, tuple[int, ...]] = {}
-    if not numbers(parts[0].key):
-        return found
-    last = len(numbers(parts[0].key)) - 1
-    for key in state.old.by_pattern[pattern(parts[0].key)]:
-        if numbers(key)[:last] == numbers(parts[0].key)[:last]:
-            found[numbers(key)[last]] = state.old.by_key[key].shape
-    return found
-
-
 def _joined(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """Several old tensors that became one."""
     before, after = _still(state, before, after)
+    joins = Joins(before, lambda key: state.old_families[key].places)
     for whole in after:
         readings = []
-        places = state.new_families[whole.key].places
-        fitting = [t for t in before if t.key not in state.taken and state.old_families[t.key].places == places]
-        for parts, axis in add_up(fitting, whole):
-            order, sure = read_order([p.key for p in parts], whole.key, _turn_beside(state, parts))
-            if order is not None:
-                readings.append(([parts[i] for i in order], axis, sure))
+        for ways in joins.of(whole, state.new_families[whole.key].places):
+            order, sure = read_order([p.key for p in ways], whole.key, state.old.shapes_beside(ways[0].key))
+            if order is not None and not any(part.key in state.taken for part in ways):
+                readings.append(([ways[i] for i in order], sure))
         if len(readings) != 1:
             continue
-        parts, axis, sure = readings[0]
+        parts, sure = readings[0]
         if not state.lists_stand(parts[0].key, whole.key, path):
             continue
         sources = list(zip(*(state.old_families[part.key].keys for part in parts), strict=True))
         said = ("the parts add up to it and its name spells their order",)
-        _say(state, path, whole.key, sources, "cat", sure, said, suggested, axis)
+        _say(state, path, whole.key, sources, "cat", sure, said, suggested)
 
 
 def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """One old tensor that became several."""
     before, after = _still(state, before, after)
+    joins = Joins(after, lambda key: state.new_families[key].places)
     for whole in before:
-        if whole.key in state.taken:
-            continue
         readings = []
-        places = state.old_families[whole.key].places
-        fitting = [t for t in after if state.is_open(t.key) and state.new_families[t.key].places == places]
-        for parts, axis in add_up(fitting, whole):
-            order, sure = read_order([p.key for p in parts], whole.key, {})
-            if order is not None:
-                readings.append(([parts[i] for i in order], axis, sure))
+        for ways in joins.of(whole, state.old_families[whole.key].places):
+            order, sure = read_order([p.key for p in ways], whole.key, {})
+            if order is not None and all(state.is_open(part.key) for part in ways):
+                readings.append(([ways[i] for i in order], sure))
         if len(readings) != 1:
             continue
-        parts, axis, sure = readings[0]
+        parts, sure = readings[0]
         if not state.lists_stand(whole.key, parts[0].key, path):
             continue
         sure = sure and all(
@@ -283,14 +266,14 @@ def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: 
         )
         start = 0
         for part in parts:
-            said = (f"rows {start} to {start + part.shape[axis]} of it, in the order that its name spells",)
+            said = (f"rows {start} to {start + part.shape[0]} of it, in the order that its name spells",)
             for key, source in state.members(part.key, whole.key):
                 match = Match(
                     new=key,
                     old=source,
                     confidence="auto" if sure else "suggest",
                     op="slice",
-                    dim=axis,
+                    dim=0,
                     start=start,
                     evidence=said,
                 )
@@ -298,4 +281,4 @@ def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: 
                     state.accept_composite(match, [source])
                 else:
                     suggested.setdefault(key, match)
-            start += part.shape[axis]
+            start += part.shape[0]

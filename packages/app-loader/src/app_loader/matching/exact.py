@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from app_loader.matching._names import numbers, parents, prefix_through, same_type, with_number
-from app_loader.matching._spelling import add_up, read_order
+from app_loader.matching._spelling import Joins, read_order
 from app_loader.matching._state import Side, State
 from app_loader.matching.signature import TensorInfo
 
@@ -78,12 +78,14 @@ def _cut_up(state: State) -> set[str]:
                 came[path].append(tensor)
     found: set[str] = set()
     for path, tensors in came.items():
-        kept = [key for key in state.new.below[path] if key.rpartition(".")[0] == path and key in state.old.by_key]
+        kept = [key for key in state.new.owned[path] if key in state.old.by_key]
+        if not kept:
+            continue
+        joins = Joins(tensors)
         for key in kept:
-            whole = state.new.by_key[key]
-            for parts, _ in add_up(tensors, whole):
-                if read_order([part.key for part in parts], key, {})[0] is not None:
-                    found.add(key)
+            ways = joins.of(state.new.by_key[key])
+            if any(read_order([part.key for part in parts], key, {})[0] is not None for parts in ways):
+                found.add(key)
     return found
 
 
