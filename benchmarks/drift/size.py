@@ -29,8 +29,18 @@ BLOCK: Parts = {
     "norm2.weight": (8,),
     "norm2.bias": (8,),
 }
-NAMES = ("attention.query", "attention.key", "attention.value", "attention.out", "ffn.w1", "ffn.w2")
-NAMES += ("before", "before", "after", "after")
+NAMES = (
+    "attention.query",
+    "attention.key",
+    "attention.value",
+    "attention.out",
+    "ffn.w1",
+    "ffn.w2",
+    "before",
+    "before",
+    "after",
+    "after",
+)
 RENAMED: Parts = {f"{name}.{key.rpartition('.')[2]}": BLOCK[key] for name, key in zip(NAMES, BLOCK, strict=True)}
 
 
