@@ -9,7 +9,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier
@@ -150,10 +150,10 @@ def test_a_child_process_calls_each_versions_own(versions: AddVersions, method: 
         f"toy_zoo/m{i}.py": code + NET.replace("{call}", call) for i, (code, call) in enumerate(CONTESTED.values())
     }
     entries = versions({"toy_zoo/__init__.py": "", **files})
-    with get_context(method).Pool(1) as pool:
+    with ProcessPoolExecutor(1, get_context(method)) as pool:
         for number in range(len(CONTESTED)):
             nets = [entry.import_module(f"toy_zoo.m{number}").Net() for entry in entries.values()]
-            assert [float(pool.apply(net, (X,))[0]) - 1 for net in nets] == [1, 2, 3]
+            assert [float(pool.submit(net, X).result()[0]) - 1 for net in nets] == [1, 2, 3]
 
 
 RUNNING = {
@@ -214,10 +214,10 @@ def test_of_threads_that_import_at_once_one_holds_the_place_and_the_others_are_r
 def test_a_child_process_is_refused_in_the_same_words(versions: AddVersions, store: Store) -> None:
     versions({"toy_zoo.py": REFUSED})
     program = "from app_loader.store import Store\nStore({!r}).find('toy-zoo', '{}.0').import_module('toy_zoo')"
-    with get_context("spawn").Pool(1) as pool:
-        pool.apply(exec, (program.format(str(store.path), 1),))
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(exec, program.format(str(store.path), 1)).result()
         with pytest.raises(RegistrationConflictError) as caught:
-            pool.apply(exec, (program.format(str(store.path), 2),))
-        pool.apply(exec, (program.format(str(store.path), 1),))
+            pool.submit(exec, program.format(str(store.path), 2)).result()
+        pool.submit(exec, program.format(str(store.path), 1)).result()
     assert (caught.value.subject, caught.value.holder) == ("toy-zoo 2.0", "toy-zoo 1.0")
     assert (caught.value.table, caught.value.name) == ("toy_shared", "Registry")

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,9 +54,9 @@ def as_they_are(batch):
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_instances_of_three_versions_go_there_and_come_back(versions: AddVersions, method: str) -> None:
     modules = {n: entry.import_module("toy_zoo.things") for n, entry in versions(FILES).items()}
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert [pool.apply(m.answer_of, (m.Thing(10),)) for m in modules.values()] == [10, 20, 30]
-        back = [pool.apply(m.thing_of, (10,)) for m in modules.values()]
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert [pool.submit(m.answer_of, m.Thing(10)).result() for m in modules.values()] == [10, 20, 30]
+        back = [pool.submit(m.thing_of, 10).result() for m in modules.values()]
     assert [type(thing) for thing in back] == [m.Thing for m in modules.values()]
 
 
@@ -65,8 +66,8 @@ def test_the_store_travels_with_a_process_even_where_the_environment_does_not(
     modules = {n: entry.import_module("toy_zoo.things") for n, entry in versions(FILES).items()}
     monkeypatch.delenv("MPT_STORES")
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        assert [pool.apply(m.answer_of, (m.Thing(1),)) for m in modules.values()] == [1, 2, 3]
+    with ProcessPoolExecutor(1, context) as pool:
+        assert [pool.submit(m.answer_of, m.Thing(1)).result() for m in modules.values()] == [1, 2, 3]
 
 
 def test_workers_of_a_data_loader_return_instances_of_three_versions(versions: AddVersions) -> None:
@@ -117,9 +118,9 @@ def test_instances_of_isolated_folders_go_there_and_come_back(
     modules = [unit.import_module("toy_zoo.things") for unit in units]
     if environment == "lost":
         monkeypatch.delenv("MPT_FOLDERS")
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        assert [pool.apply(m.answer_of, (m.Thing(10),)) for m in modules] == [10, 20, 30]
-        back = [pool.apply(m.thing_of, (10,)) for m in modules]
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        assert [pool.submit(m.answer_of, m.Thing(10)).result() for m in modules] == [10, 20, 30]
+        back = [pool.submit(m.thing_of, 10).result() for m in modules]
     assert [type(thing) for thing in back] == [m.Thing for m in modules]
 
 
