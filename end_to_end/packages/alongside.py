@@ -81,7 +81,7 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
     answers |= {f"{key}, looked at": _looked_at(value) for key, value in some.items()}
     kept = {key: _tried(lambda value=value: pickle.dumps(value).hex()) for key, value in some.items()}
     values = {key: value() for key, value in some.items() if _is_value(value)}
-    answers |= {f"{key}, made": _shown(value) for key, value in values.items()}
+    answers |= {f"{key}, made": _tried(lambda value=value: _shown(value)) for key, value in values.items()}
     kept_values = {key: _tried(lambda value=value: pickle.dumps(value).hex()) for key, value in values.items()}
     yield answers
     answers |= {f"{key}, by name": _tried(lambda key=key: _unhex(kept[key]) is some[key]) for key in some}
