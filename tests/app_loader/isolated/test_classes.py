@@ -143,13 +143,24 @@ def test_origin_names_the_original_module_the_version_and_the_digest(versions: A
         assert origin_of(module).module == "toy_zoo.kinds"
 
 
-def test_loggers_obey_the_logger_of_the_original_name(
-    modules: dict[str, typing.Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    logging.getLogger("app_loader")
-    with caplog.at_level(logging.ERROR, logger="toy_zoo"):
+def test_loggers_obey_the_logger_of_the_original_name(modules: dict[str, typing.Any]) -> None:
+    records: list[logging.LogRecord] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    original, handler = logging.getLogger("toy_zoo"), Kept()
+    for name in ("app_loader", *(module.__name__.rpartition(".toy_zoo")[0] for module in modules.values())):
+        logging.getLogger(name)  # made later than those below it, which logging would hang up anew
+    original.addHandler(handler)
+    original.setLevel(logging.ERROR)
+    try:
         for module in modules.values():
             module.log.warning("quiet")
             module.log.error("loud")
-    assert [record.message for record in caplog.records] == ["loud", "loud", "loud"]
-    assert len({record.name for record in caplog.records}) == 3
+    finally:
+        original.removeHandler(handler)
+        original.setLevel(logging.NOTSET)
+    assert [record.getMessage() for record in records] == ["loud", "loud", "loud"]
+    assert len({record.name for record in records}) == 3

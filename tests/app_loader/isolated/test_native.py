@@ -22,7 +22,9 @@ FAST = f"toy_zoo/fast{EXTENSION_SUFFIXES[0]}"
 NEEDED = {
     "at the top": {"toy_zoo/__init__.py": "from toy_zoo import fast"},
     "relatively": {"toy_zoo/__init__.py": "from .fast import f"},
-    "by the package that gives its name to something else": {"toy_zoo/__init__.py": "from . import fast\nfast = fast.f"},
+    "by the package that gives its name to something else": {
+        "toy_zoo/__init__.py": "from . import fast\nfast = fast.f"
+    },
     "by another module": {
         "toy_zoo/__init__.py": "import toy_zoo.layers",
         "toy_zoo/layers.py": "with open(__file__):\n    from . import fast",
