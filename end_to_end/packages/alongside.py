@@ -181,7 +181,8 @@ def _original(kind: type) -> str:
 
 
 def _numbers(module: Any) -> list[float]:
-    return [round(float(value.double().sum()), 6) for value in module.state_dict().values() if value.numel()]
+    tensors = [value for value in module.state_dict().values() if hasattr(value, "double")]
+    return [round(float(value.double().sum()), 6) for value in tensors if value.numel()]
 
 
 def _whole(turns: Iterator[Answers]) -> Answers:
