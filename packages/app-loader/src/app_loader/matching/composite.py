@@ -191,7 +191,7 @@ def _stacks(state: State, path: str, before: Tensors, after: Tensors, suggested:
             order, sure = read_order([part.key for part in parts], tensor.key, state.old.shapes_beside(parts[0].key))
             if order is None:
                 continue
-            said = ("rows are two lists joined in the order that the name spells",)
+            said = ("rows are two lists joined", _order_said(sure))
             sources = tuple(
                 tuple(tuple(pair[i] for i in order) for pair in zip(row, twin, strict=True))
                 for row, twin in zip(left, right, strict=True)
@@ -224,23 +224,27 @@ def _say(
     return sure
 
 
+def _order_said(sure: bool) -> str:
+    return "its name tells their order" if sure else "in the usual order of such parts, which no name tells"
+
+
 def _joined(state: State, path: str, before: Tensors, after: Tensors, suggested: dict[str, Match]) -> None:
     """Several old tensors that became one."""
     before, after = _still(state, before, after)
     joins = Joins(before, lambda key: state.old_families[key].places)
     for whole in after:
         readings = []
-        for ways in joins.of(whole, state.new_families[whole.key].places):
-            order, sure = read_order([p.key for p in ways], whole.key, state.old.shapes_beside(ways[0].key))
-            if order is not None and not any(part.key in state.taken for part in ways):
-                readings.append(([ways[i] for i in order], sure))
+        for way in joins.of(whole, state.new_families[whole.key].places):
+            order, sure = read_order([p.key for p in way], whole.key, state.old.shapes_beside(way[0].key))
+            if order is not None and not any(part.key in state.taken for part in way):
+                readings.append(([way[i] for i in order], sure))
         if len(readings) != 1:
             continue
         parts, sure = readings[0]
         if not state.lists_stand(parts[0].key, whole.key, path):
             continue
         sources = list(zip(*(state.old_families[part.key].keys for part in parts), strict=True))
-        said = ("the parts add up to it and its name spells their order",)
+        said = ("the parts add up to it", _order_said(sure))
         _say(state, path, whole.key, sources, "cat", sure, said, suggested)
 
 
@@ -250,10 +254,10 @@ def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: 
     joins = Joins(after, lambda key: state.new_families[key].places)
     for whole in before:
         readings = []
-        for ways in joins.of(whole, state.old_families[whole.key].places):
-            order, sure = read_order([p.key for p in ways], whole.key, {})
-            if order is not None and all(state.is_open(part.key) for part in ways):
-                readings.append(([ways[i] for i in order], sure))
+        for way in joins.of(whole, state.old_families[whole.key].places):
+            order, sure = read_order([p.key for p in way], whole.key, {})
+            if order is not None and all(state.is_open(part.key) for part in way):
+                readings.append(([way[i] for i in order], sure))
         if len(readings) != 1:
             continue
         parts, sure = readings[0]
@@ -266,7 +270,7 @@ def _parts(state: State, path: str, before: Tensors, after: Tensors, suggested: 
         )
         start = 0
         for part in parts:
-            said = (f"rows {start} to {start + part.shape[0]} of it, in the order that its name spells",)
+            said = (f"rows {start} to {start + part.shape[0]} of it", _order_said(sure))
             for key, source in state.members(part.key, whole.key):
                 match = Match(
                     new=key,
