@@ -178,7 +178,9 @@ def _stacks(state: State, path: str, before: Tensors, after: Tensors, suggested:
                 sized.append((part, rows))
         single = [rows for part, rows in sized if part.shape == inner]
         if len(single) == 1:
-            said = (f"the {count} tensors like {single[0][0][0]} have its shape without the first axis; no other list",)
+            said: tuple[str, ...] = (
+                f"the {count} tensors like {single[0][0][0]} have its shape without the first axis; no other list",
+            )
             sure = bool(content_words(single[0][0][0]) & content_words(tensor.key))
             _say(state, path, tensor.key, single[0], "stack", sure, said, suggested)
             continue
