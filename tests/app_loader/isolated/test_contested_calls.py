@@ -120,6 +120,21 @@ def test_registering_imports_no_compiler_and_what_is_compiled_later_calls_its_ow
     assert done.stdout.split() == ["False", "1", "2", "3", "1", "2", "3", "1"]
 
 
+def test_what_is_kept_from_the_compiler_before_it_is_imported_is_never_compiled() -> None:
+    program = (
+        "import sys\nimport torch\nfrom app_loader.isolated._from_dynamo import keep_from_dynamo\n"
+        "def kept(x): return torch.sin(x)\nkeep_from_dynamo(kept, because='it is kept')\n"
+        "print('torch._dynamo' in sys.modules)\nseen = []\n"
+        "def backend(graph, inputs):\n    seen.extend(str(node.target) for node in graph.graph.nodes)\n"
+        "    return graph.forward\ndef caller(x): return kept(x) * 2\n"
+        "torch.compile(caller, backend=backend)(torch.ones(1))\n"
+        "print(any('sin' in name for name in seen), any('mul' in name for name in seen))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]
+
+
 def test_exported_and_traced_code_has_its_own(modules: list[ModuleType]) -> None:
     assert _answers(modules, lambda net: torch.export.export(net, (X,), strict=False).module()) == [1, 2, 3, 1, 2, 3]
     assert _answers(modules, lambda net: torch.fx.symbolic_trace(net)) == [1, 2, 3, 1, 2, 3]
