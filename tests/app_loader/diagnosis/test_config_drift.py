@@ -180,11 +180,9 @@ def zoo(tmp_path: Path) -> DriftZoo:
 
 def changed(drift: Drift) -> str:
     assert drift.was in SOURCE
-    return (
-        SOURCE.replace(drift.was, drift.now).replace(*drift.more)
-        if drift.more[0]
-        else SOURCE.replace(drift.was, drift.now)
-    )
+    before, after = drift.more
+    source = str(SOURCE.replace(drift.was, drift.now))
+    return source.replace(before, after) if before else source
 
 
 def finished(text: str, answer: str) -> str:

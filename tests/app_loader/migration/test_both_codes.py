@@ -189,3 +189,29 @@ def test_signatures_are_not_needed_at_all_where_both_codes_run() -> None:
     )
     assert found is not None
     assert acting({k: (m.op, m.old) for k, m in found.matches.items()}) == acting(truth)
+
+
+class Picking(Drifting):  # type: ignore[misc]
+    """Normalises its logits' places after it has summed them over two, or each of the two before."""
+
+    def __init__(self, model: Model, layout: Layout) -> None:
+        super().__init__(model, layout)
+        self.name = "final" if layout.order is None else "last"
+        self.add_module(self.name, nn.LayerNorm(5))
+
+    def act(self, *given: Any, **named: Any) -> Any:
+        output = super().act(*given, **named)
+        both = torch.stack([output.logits, output.logits * 2], dim=1)  # [batch, 2, 5]
+        norm = self.get_submodule(self.name)
+        logits = norm(both)[:, 1] if self.name == "last" else norm(both[:, 1])
+        return output._replace(logits=logits, action=logits.argmax(-1))
+
+
+def test_a_normalisation_that_meets_more_numbers_in_the_one_code_than_in_the_other_is_found() -> None:
+    torch.manual_seed(0)
+    model = Model(width=8, blocks=1, parts=frozenset())
+    sure, found = settled(Picking(model, Layout()), Picking(model, Layout(order=1)))
+    assert found is not None
+    claimed = {key: match.old for key, match in {**sure, **found.matches}.items()}
+    assert claimed["last.weight"] == "final.weight"
+    assert claimed["last.bias"] == "final.bias"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from app_loader.matching import TensorInfo
+import torch
+from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft import draft_revision, trial
 from app_loader.migration.draft.compress import compress_renames
+from app_loader.migration.draft.operations import certain_operations, open_operations
 from app_loader.migration.draft.source_renames import find_renames
+from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from policy_interface.migrations import Add, Cat, Choose, KeyTemplate, Rename, Revision
 
 
@@ -159,7 +163,7 @@ def test_a_trial_that_takes_too_long_claims_nothing_and_says_so(zoo: Any, monkey
     monkeypatch.setattr("app_loader.migration.draft.tries.time.monotonic", iter(range(0, 10**9, 1000)).__next__)
     draft = draft_revision(path, code="0.3.1", store=zoo.store)
     assert len(executed(draft.text).open_questions) == 6
-    assert sum("300 seconds" in said for said in draft.trial) == 2
+    assert sum("120 seconds" in said for said in draft.trial) == 2
     assert all(f"# {said}" in draft.text for said in draft.trial)
 
 
@@ -182,3 +186,48 @@ def test_old_code_that_is_not_at_hand_is_told(zoo: Any) -> None:
     draft = draft_revision(path, code="0.3.1", store=zoo.store)
     assert "0.1.0" in draft.trial[0]
     assert "against the witness" in draft.trial[1]
+
+
+def info(key: str, *shape: int) -> TensorInfo:
+    return TensorInfo(key=key, shape=shape, dtype="float32", kind="parameter")
+
+
+def certain(new: str, old: Any, **more: Any) -> Match:
+    return Match(new=new, old=old, confidence="auto", **more)
+
+
+def made(ops: Any, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    state = TensorState.of({key: LazyTensor.of(value) for key, value in tensors.items()})
+    apply_tensor_ops(state, ops, {}, subject="test")
+    return {key: lazy.make() for key, lazy in state.tensors.items()}
+
+
+def test_a_name_that_something_else_takes_over_is_freed_first() -> None:
+    old = [info("head.1.weight", 3), info("head.2.weight", 4)]
+    new = [info("head.1.weight", 4), info("norm.weight", 3)]
+    open_one = Match(new="norm.weight", old=None, confidence="abstain", candidates=("head.1.weight",))
+    tensors = {"head.1.weight": torch.zeros(3), "head.2.weight": torch.ones(4)}
+    half = made(certain_operations([certain("head.1.weight", "head.2.weight"), open_one], old, new), tensors)
+    assert torch.equal(half["head.1.weight"], torch.ones(4))
+    whole = [certain("head.1.weight", "head.2.weight"), certain("norm.weight", "head.1.weight")]
+    assert made(certain_operations(whole, old, new), tensors).keys() == {"head.1.weight", "norm.weight"}
+    dropped = [*certain_operations([certain("head.1.weight", "head.2.weight")], old, new[:1])]
+    dropped += open_operations([certain("head.1.weight", "head.2.weight")], old, new[:1], None)
+    assert made(dropped, tensors).keys() == {"head.1.weight"}
+
+
+def test_a_part_whose_name_the_whole_of_others_takes_over_is_still_found() -> None:
+    old = [info("a", 2, 3), info("b", 2, 3), info("c", 4, 3)]
+    new = [info("b", 4, 3), info("d", 4, 3)]
+    matches = [certain("b", "c"), certain("d", ("a", "b"), op="cat", dim=0)]
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(2, 3), "c": torch.full((4, 3), 2.0)}
+    found = made(certain_operations(matches, old, new), tensors)
+    assert torch.equal(found["b"], tensors["c"])
+    assert torch.equal(found["d"], torch.cat([tensors["a"], tensors["b"]]))
+
+
+def test_a_beginning_is_not_claimed_where_an_old_tensor_may_be_meant() -> None:
+    fresh: Any = {"norm.weight": "ones", "norm.bias": "zeros", "extra": "zeros"}
+    news = [info("norm.weight", 3), info("norm.bias", 3), info("extra", 5)]
+    assert trial.without_rivals(fresh, news, [info("old_norm.weight", 3)]) == {"extra": "zeros"}
+    assert trial.without_rivals(fresh, news, []) == fresh

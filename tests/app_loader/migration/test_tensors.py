@@ -160,3 +160,12 @@ def test_all_problems_of_a_plan_are_told_at_once() -> None:
 
 def test_an_optional_rule_may_fit_nothing() -> None:
     assert apply(state_of(a=torch.ones(1)), Rename(old="x", new="y", optional=True)).keys() == {"a"}
+
+
+def test_keys_that_share_one_tensor_go_on_sharing_what_is_made_of_it() -> None:
+    lazy = LazyTensor.of(torch.ones(2, 3))
+    state = TensorState.of({"a.weight": lazy, "b.weight": lazy, "c.weight": LazyTensor.of(torch.ones(2, 3))})
+    apply_tensor_ops(state, [Transpose(key="{name}.weight")], {}, subject="test")
+    assert state.tensors["a.weight"] is state.tensors["b.weight"]
+    assert state.tensors["a.weight"] is not state.tensors["c.weight"]
+    assert state.tensors["a.weight"].shape == (3, 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from app_loader import load_policy
 from app_loader.diagnosis import diagnose
-from app_loader.errors import RestoreError
+from app_loader.errors import MigrationError, RestoreError
 from app_loader.migration.draft import draft_revision
 from app_loader.migration.write import migrate_archive
 from app_loader.revisions.wrapper import find_wrapper
@@ -108,3 +108,80 @@ def test_the_trained_code_is_never_seen_through(wrapped: Any, monkeypatch: pytes
     load_policy(path, store=wrapped.store)
     with pytest.raises(RestoreError):
         load_policy(path, code="0.1.1", store=wrapped.store)
+
+
+@pytest.fixture
+def compiled(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The zoo with its revisions; its first and its last release also with the policy in a wrapper."""
+    plain = history_zoo.policy_source
+
+    def source(version: str, *, twist: str = "") -> str:
+        wrapped = version in ("0.1.9", "0.3.9")
+        text = str(plain("0.1.0" if version == "0.1.9" else version[:3] + ".0", twist=twist))
+        if not wrapped:
+            return text
+        text = text.replace("        return self\n", "        return self._shell[0]\n", 1)
+        begin = "        width = architecture."
+        return text.replace(begin, "        self._shell = [nn.ModuleDict({'_orig_mod': self})]\n" + begin, 1)
+
+    monkeypatch.setattr(history_zoo, "policy_source", source)
+    zoo.add("0.1.9")
+    zoo.add("0.3.9", revisions=history_zoo.revisions_source())
+    return zoo
+
+
+def test_revisions_are_followed_behind_a_wrapper(compiled: Any) -> None:
+    path = compiled.save("0.1.9")
+    with open_archive(path) as archive:
+        assert all(key.startswith("_orig_mod.") for key in archive.tensors)
+    policy = load_policy(path, code="0.3.0", store=compiled.store)
+    assert policy.origin.revisions == ("r1_unwrap", "r2_join")
+    assert "_orig_mod." in policy.origin.reason
+    trained = load_policy(path, store=compiled.store)
+    observation = torch.randn(5, 3)
+    assert torch.equal(policy.act(observation, {}).action, trained.act(observation, {}).action)
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.1.9", "0.3.0"), ("0.1.0", "0.3.9"), ("0.1.9", "0.3.9")])
+def test_a_migration_along_revisions_out_of_and_into_a_wrapper_is_proven(compiled: Any, old: str, new: str) -> None:
+    path, target = compiled.save(old), compiled.folder / "new.mpt"
+    report = migrate_archive(path, target, code=new, store=compiled.store)
+    assert report.proof is not None and report.proof.held
+    assert report.round_trip == "bytes equal"
+    with open_archive(target) as archive:
+        assert {key.startswith("_orig_mod.") for key in archive.tensors} == {new == "0.3.9"}
+        document: Any = archive.read_json("trainer/optimizer.json")
+        names = document["groups"][0]["parameters"]
+        assert {name.startswith("_orig_mod.") for name in names} == {new == "0.3.9"}
+        slots = archive.read_tensor_member("trainer/optimizer.safetensors")
+        prefix = "_orig_mod." if new == "0.3.9" else ""
+        assert slots[f"{prefix}qkv.weight/exp_avg"].shape == (18, 6)
+    assert diagnose(path, code=new, store=compiled.store).would_load
+
+
+def test_revisions_that_fit_neither_way_are_told_as_they_stand_behind_the_wrapper(compiled: Any) -> None:
+    wrong = history_zoo.revisions_source().replace("inp.net.{leaf}", "no.net.{leaf}")
+    compiled.add("0.3.8", revisions=wrong)
+    with pytest.raises(MigrationError) as caught:
+        load_policy(compiled.save("0.1.9"), code="0.3.8", store=compiled.store)
+    assert len(caught.value.problems) == 1
+    assert "no.net" in caught.value.problems[0]
+
+
+def test_which_parameters_are_trained_is_what_the_code_says_also_after_a_migration(zoo: Any) -> None:
+    source = history_zoo.policy_source("0.3.0").replace(
+        "        self.critic = nn.Linear(width, 1)\n",
+        "        self.critic = nn.Linear(width, 1)\n        self.critic.weight.requires_grad_(False)\n",
+    )
+    plain = history_zoo.policy_source
+    history_zoo.policy_source = lambda version, **more: source
+    try:
+        zoo.add("0.3.3", revisions=history_zoo.revisions_source())
+    finally:
+        history_zoo.policy_source = plain
+    path, target = zoo.save("0.1.0"), zoo.folder / "new.mpt"
+    migrate_archive(path, target, code="0.3.3", store=zoo.store)
+    for policy in (load_policy(path, code="0.3.3", store=zoo.store), load_policy(target, store=zoo.store)):
+        assert policy.module is not None
+        frozen = {name for name, value in policy.module.named_parameters() if not value.requires_grad}
+        assert frozen == {"critic.weight"}

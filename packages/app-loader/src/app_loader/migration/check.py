@@ -33,13 +33,7 @@ def check_bijection(migrated: Migrated, module: nn.Module, *, subject: str) -> N
 
 def _fit_problems(migrated: Migrated, module: nn.Module) -> Iterator[str]:
     wanted = {key: value for key, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
-    added = {
-        key
-        for revision in migrated.route.revisions
-        for op in revision.tensors
-        if isinstance(op, Add)
-        for key in op.produces
-    }
+    adds = any(isinstance(op, Add) for revision in migrated.route.revisions for op in revision.tensors)
     for key, value in wanted.items():
         have = migrated.tensors.get(key)
         if have is None:
@@ -48,7 +42,7 @@ def _fit_problems(migrated: Migrated, module: nn.Module) -> Iterator[str]:
             yield f"{key}: shaped {list(have.shape)}, the code expects {list(value.shape)}"
         elif have.meta.dtype != value.dtype and have.meta.dtype.is_floating_point != value.dtype.is_floating_point:
             yield f"{key}: of type {have.meta.dtype}, the code expects {value.dtype}"
-        elif not migrated.sources.get(key) and key not in added and not migrated.route.backwards:
+        elif not migrated.sources.get(key) and not adds and not migrated.route.backwards:
             yield f"{key}: nothing of the archive reaches it and no Add says so"
     for key in migrated.tensors:
         if key not in wanted:

@@ -12,6 +12,7 @@ from app_loader.errors import LoaderError
 from app_loader.matching import Match
 from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.sides import Sides
+from app_loader.migration.draft.threads import one_thread_for
 from app_loader.migration.draft.trial import MADE_BYTES, Settled, meets, open_sides, settle, tries_for
 from app_loader.migration.draft.tries import LIMIT, Tries
 from app_loader.store import Store
@@ -123,7 +124,8 @@ def _with_witness(sides: Sides, matches: Sequence[Match]) -> tuple[Settled | Non
     sure = [match for match in matches if match.confidence == "auto"]
     certain = sides.certain_tensors(sure, tensors)
     open_new, open_old = open_sides(matches, sides.old, sides.new)
-    settled = settle(sides.architecture, sides.rules, witness, certain, tensors, open_new, open_old, tries=tries)
+    with one_thread_for(sides.weight_bytes):
+        settled = settle(sides.architecture, sides.rules, witness, certain, tensors, open_new, open_old, tries=tries)
     if settled is not None:
         return settled, f"{tries.made:,} assignments were tried against the witness, {tries.met:,} met it"
     ended = f" before the trial was broken off after {tries.ended}" if tries.ended else ""

@@ -259,7 +259,8 @@ class BothCodes:
         """Yield sources of tensors that met what the old code has not: what stood beside their neighbours' sources.
 
         A bias that the one code adds inside the product and the other after it is such a tensor. Last comes whatever
-        has the shape.
+        has the shapes: a normalisation that the one code does before it picks a token and the other after meets more
+        numbers in the one than in the other.
         """
         free = self._free(arrangement)
         owners = {info.key.rpartition(".")[0] for info in infos}
@@ -268,6 +269,9 @@ class BothCodes:
                 beside = [[free[k] for k in free if k in self._beside(source)] for source in sources_of(match)]
                 if all(beside):
                     yield from find_ways(infos, beside, _cut(arrangement), in_order=True)
+        for unit, _ in _units(self._were.calls, free):
+            if len(unit) == len(infos) > 1:
+                yield from find_bijections(infos, [free[key] for key in unit])
         if len(infos) == 1:
             for info in free.values():
                 yield from find_bijections(infos, [info])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpt_format import Archive, open_archive
-from policy_interface.migrations import Choose, TensorOp
+from policy_interface.migrations import Choose, Drop, TensorOp
 
 from app_loader.code import Code
 from app_loader.matching import Match, match_tensors
@@ -27,7 +27,8 @@ class Draft:
     Attributes:
         text: the Python file.
         tensors: its operations on tensors.
-        open_questions: how many a person has to answer, about the config and about tensors.
+        open_questions: how many a person has to answer, about the config, about tensors, and about parameters that
+            nothing takes.
         summary: one line about it.
         matches: what was known of every new tensor at the end.
         trial: what was tried, what was not and why: one sentence each; empty when nothing was open.
@@ -85,7 +86,8 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
             met=met,
             notes=[*_followed(route.ids), *(f"Assumed: {said}" for said in sides.assumptions), *found.said],
         )
-    questions = sum(isinstance(op, Choose) for op in ops) + sum(line.is_question for line in lines)
+    lost = sum(isinstance(op, Drop) and not op.recomputed for op in ops)  # a person has to say why nothing is
+    questions = sum(isinstance(op, Choose) for op in ops) + lost + sum(line.is_question for line in lines)
     said = f"{len(lines)} operation(s) on the config, {len(ops)} operation(s) on tensors, {questions} open question(s)"
     if not lines and not ops and met is not False:
         said += "; nothing has to change between the archive and this code"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from policy_interface.migrations import (
     Add,
@@ -27,16 +29,39 @@ def certain_operations(
 ) -> list[TensorOp]:
     """Return the operations that the certain matches need: cuts, then renames, then what is made under the new names.
 
+    An old tensor whose name something else takes over, and that does not move by itself, is put aside first.
+
     Args:
         matches: one per new tensor.
         old: tensors before.
         new: tensors after.
     """
     sure = [match for match in matches if match.confidence == "auto" and match.old is not None]
-    before, after = {t.key: t for t in old}, {t.key: t for t in new}
+    aside = in_the_way(matches, old)
+    before = {aside.get(t.key, t.key): t for t in old}
+    after = {t.key: t for t in new}
+    sure = [replace(match, old=_renamed_source(match.old, aside)) for match in sure]
     renamed = {str(m.old): m.new for m in sure if m.op in _IN_PLACE and m.old != m.new}
     made = [op for match in sure for op in _made(match, before, after)]
-    return [*_cuts(sure, after), *_renames(renamed, old, new), *made]
+    return [
+        *(Rename(old=key, new=name) for key, name in aside.items()),
+        *_cuts(sure, after),
+        *_renames(renamed, list(before), list(after)),
+        *made,
+    ]
+
+
+def in_the_way(matches: Sequence[Match], old: Sequence[TensorInfo]) -> dict[str, str]:
+    """Return the old tensors whose names something else takes over while they stay, each with a name to wait under."""
+    sure = {match.new: match for match in matches if match.confidence == "auto" and match.old is not None}
+    moving = {m.old for m in sure.values() if m.op in _IN_PLACE}  # these make room themselves, or stay what they are
+    return {t.key: f"aside.{t.key}" for t in old if t.key in sure and t.key not in moving}
+
+
+def _renamed_source(source: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(source, str):
+        return names.get(source, source)
+    return None if source is None else tuple(_renamed_source(part, names) for part in source)
 
 
 _IN_PLACE = ("copy", "transpose", "reshape")
@@ -77,9 +102,9 @@ def _cuts(sure: Sequence[Match], after: dict[str, TensorInfo]) -> list[TensorOp]
     return ops
 
 
-def _renames(renamed: dict[str, str], old: Sequence[TensorInfo], new: Sequence[TensorInfo]) -> list[TensorOp]:
+def _renames(renamed: Mapping[str, str], old: Sequence[str], new: Sequence[str]) -> list[TensorOp]:
     if not any(target in renamed for target in renamed.values()):
-        return list(compress_renames(renamed, [t.key for t in old], [t.key for t in new]))
+        return list(compress_renames(renamed, old, new))
     # Keys that trade places go through names of their own, so that no step overwrites what the next one needs.
     first = [Rename(old=key, new=f"moving.{target}") for key, target in renamed.items()]
     second = [Rename(old=f"moving.{target}", new=target) for target in renamed.values()]
@@ -91,6 +116,7 @@ def open_operations(
 ) -> list[TensorOp]:
     """Return a question for every new tensor that nothing certain gives, and a drop for every old one left over."""
     open_new, open_old = open_sides(matches, old, new)
+    aside = in_the_way(matches, old)
     by_new = {match.new: match for match in matches}
     ops: list[TensorOp] = []
     asked: set[str] = set()
@@ -114,5 +140,5 @@ def open_operations(
     for tensor in open_old:
         if tensor.key not in asked:
             reason = "nothing in the code takes it: say why nothing is lost"
-            ops.append(Drop(key=tensor.key, reason=reason, recomputed=tensor.kind == "buffer"))
+            ops.append(Drop(key=aside.get(tensor.key, tensor.key), reason=reason, recomputed=tensor.kind == "buffer"))
     return ops

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,10 @@ from app_loader.errors import RestoreError
 from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft.both_codes import BothCodes
 from app_loader.migration.draft.shaken import shake
-from app_loader.migration.draft.trial import Init, Settled
+from app_loader.migration.draft.threads import one_thread_for
+from app_loader.migration.draft.trial import Init, Settled, without_rivals
 from app_loader.migration.draft.tries import OutOfTriesError, Tries
+from app_loader.migration.draft.ways import sources_of
 from app_loader.restore import restore
 from app_loader.witness import Witness, draw_observations, has_memory, record_witness, replay_witness
 
@@ -81,6 +83,12 @@ def settle_with_both(
         recorded=recorded,
         tries=tries,
     )
+    with one_thread_for(sum(value.nbytes for value in weights.values())):
+        return _try_each_way_of_shaking(task, buffers)
+
+
+def _try_each_way_of_shaking(task: _Task, buffers: frozenset[str]) -> Settled | None:
+    weights = task.weights
     every = frozenset(weights)
     for still in (frozenset[str](), buffers, every):  # a buffer may be computed anew; with true weights least shows
         shaken = shake({k: v for k, v in weights.items() if k not in still}, buffers=buffers, seed=SEED)
@@ -110,7 +118,7 @@ def _settle(task: _Task, shaken: Mapping[str, Tensor]) -> Settled | None:
     if found is None:
         return None
     matches = _accepted(both, found, task.open_new)
-    fresh = _fresh(both, found, [t.key for t in task.open_new if t.key not in found])
+    fresh = _fresh(both, found, [info for info in task.open_new if info.key not in found])
     if not _does_what_was_recorded(task, both, found):
         return None
     sources = {key: match.old for key, match in matches.items() if match.op == "copy" and isinstance(match.old, str)}
@@ -160,14 +168,17 @@ def _doubtful(both: BothCodes, found: Mapping[str, Match], open_new: Sequence[Te
     return doubtful
 
 
-def _fresh(both: BothCodes, found: Mapping[str, Match], keys: Iterable[str]) -> dict[str, Init]:
-    """Return a beginning that can be written down and does as well, for each key that nothing gives."""
+def _fresh(both: BothCodes, found: Mapping[str, Match], open_new: Sequence[TensorInfo]) -> dict[str, Init]:
+    """Return a beginning that can be written down and does as well, for each tensor that nothing can give."""
     begin = both.beginnings
-    wanted: dict[str, Init] = {key: "ones" if bool((begin[key] == 1).all()) else "zeros" for key in keys}
+    wanted: dict[str, Init] = {t.key: "ones" if bool((begin[t.key] == 1).all()) else "zeros" for t in open_new}
     if not wanted:
         return {}
     written = {key: torch.full_like(begin[key], init == "ones") for key, init in wanted.items()}
-    return wanted if both.meets(found, written) else {}
+    if not both.meets(found, written):
+        return {}
+    used = {key for match in found.values() for key in sources_of(match)}
+    return without_rivals(wanted, open_new, [info for info in both.open_old if info.key not in used])
 
 
 def _does_what_was_recorded(task: _Task, both: BothCodes, found: Mapping[str, Match]) -> bool:

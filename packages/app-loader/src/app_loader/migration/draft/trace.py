@@ -37,7 +37,7 @@ class Call:
     """One operation in which weights took part.
 
     Attributes:
-        keys: of the weights, in the order of the operation's arguments.
+        keys: of the weights, in the order of the operation's arguments; none for what the policy gives in the end.
         operands: the other numbers that went in.
         results: the numbers that came out.
     """
@@ -79,8 +79,10 @@ def trace(policy: Policy, observations: Observation, weights: Mapping[str, Tenso
     with evaluation_mode(policy), torch.enable_grad(), recorder:
         state = policy.initial_state(batch)
         for step in range(steps):
-            seen = _at(observations, step)
-            state = policy.act(seen, state, deterministic=True).state
+            output = policy.act(_at(observations, step), state, deterministic=True)
+            state = output.state
+            said = [leaf.detach() for leaf in tree_leaves(tuple(output)) if isinstance(leaf, Tensor)]
+            recorder.calls.append(Call((), (), _prints(said)))  # what the last weights make meets no other weight
     return Trace(tuple(recorder.calls))
 
 

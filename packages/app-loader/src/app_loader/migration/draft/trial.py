@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice, permutations, product
 from typing import Any, Literal
 
@@ -86,7 +86,26 @@ def settle(
     policy = _build(architecture, rules, certain, open_new)
     if policy is None:
         return None
-    return _Trial(policy, witness, old_tensors, open_new, tries).settle(list(_groups(open_new, open_old)))
+    settled = _Trial(policy, witness, old_tensors, open_new, tries).settle(list(_groups(open_new, open_old)))
+    if settled is None:
+        return None
+    left = [info for info in open_old if info.key not in settled.sources.values()]
+    return replace(settled, fresh=without_rivals(settled.fresh, open_new, left))
+
+
+def without_rivals(
+    fresh: Mapping[str, Init], open_new: Sequence[TensorInfo], left: Sequence[TensorInfo]
+) -> dict[str, Init]:
+    """Leave out what an old tensor that nothing takes could give: in this archive it may hold just such a beginning.
+
+    Args:
+        fresh: new key to the beginning with which the witness is met.
+        open_new: new tensors.
+        left: old tensors that nothing takes.
+    """
+    rivals = {(info.shape, info.kind) for info in left}
+    told = {info.key: (info.shape, info.kind) for info in open_new}
+    return {key: init for key, init in fresh.items() if told[key] not in rivals}
 
 
 def tries_for(tensors: Mapping[str, Tensor], witness: Witness) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 LIMIT = 2000
 """How many runs a trial may make at most."""
 
-SECONDS = 300.0
-"""How long a trial may take at most: far more than 2,000 runs of a small policy need, and an end for slow code."""
+SECONDS = 120.0
+"""How long a trial may take at most. One that finds something is mostly done in seconds; where the new code computes
+something else, nothing is to be found, and looking on would be in vain."""
 
 
 class OutOfTriesError(Exception):
