@@ -12,7 +12,8 @@ into a release of the zoo and followed by `mpt migrate --prove`.
 What counts is every new tensor that can change an output and that an old one can give; two models compute something
 else since, and their new tensors are to stay questions. The claims are right when the new code with them, on shaken
 weights and observations that the draft has not seen, does what the old code does. `signatures` is what the same draft
-is certain of without running anything. Exit code 1 when a claim is wrong or a proof does not hold.
+is certain of without running anything. `--nameless` gives the trial no signature at all: every tensor is to be found
+by what it computes. Exit code 1 when a claim is wrong or a proof does not hold.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ from app_loader.code import StoredCode
 from app_loader.load import load_with, resolve_archive
 from app_loader.migration.draft import draft_revision
 from app_loader.migration.draft.draft import Draft
+from app_loader.migration.draft.settle_both import settle_with_both
 from app_loader.migration.draft.shaken import shake
+from app_loader.migration.draft.tries import Tries
+from app_loader.migration.draft.ways import made
 from app_loader.migration.write import migrate_archive
 from app_loader.revisions.lazy import LazyTensor
+from app_loader.revisions.signatures import module_signature
 from app_loader.revisions.tensors import TensorState, apply_tensor_ops
 from app_loader.witness import draw_observations, record_witness, replay_witness
 from mpt_format import open_archive
@@ -327,6 +332,50 @@ class Judge:
         return not self.same({**right, key: other})
 
 
+def measure_nameless(name: str, pair: Pair, work: Path, downloads: Path) -> str:
+    """Give every new tensor a source by running both codes alone, and tell what came of it as a row."""
+    store = Store(work / "store")
+    policies = []
+    for version, release in (("1.0.0", pair.old), ("2.0.0", pair.new)):
+        entry = store.add(
+            [pack_files(work / "wheels", "vision-zoo", version, zoo_files(pair, release, downloads), POINTS)]
+        )
+        torch.manual_seed(0)
+        policies.append(StoredCode(entry).architecture_class("vision")().make_policy(RULES).module)
+    old, new = policies
+    assert old is not None and new is not None
+    (olds, _), (news, _) = module_signature(old), module_signature(new)
+    tries, began = Tries(seconds=600), time.perf_counter()
+    settled = settle_with_both(
+        old,
+        new,
+        weights={key: value.detach().clone() for key, value in old.state_dict().items()},
+        certain=lambda tensors: {},
+        open_new=news,
+        open_old=olds,
+        buffers=frozenset(info.key for info in olds if info.kind == "buffer"),
+        recorded=None,
+        tries=tries,
+    )
+    seconds = time.perf_counter() - began
+    found = {} if settled is None else settled.matches
+    buffers = frozenset(name for name, _ in old.named_buffers())
+    weights = shake(old.state_dict(), buffers=buffers, seed=99)
+    old.load_state_dict(weights)
+    like = new.state_dict()
+    claimed = {**like, **{key: made(match, weights, like[key]).clone() for key, match in found.items()}}
+    witness = record_witness(old, observations=draw_observations(RULES, seed=77, steps=1, batch=8))
+
+    def same(tensors: Mapping[str, Tensor]) -> bool:
+        new.load_state_dict(dict(tensors))
+        return replay_witness(new, witness).met
+
+    as_well = same(claimed)
+    silent = sum(same({**claimed, info.key: claimed[info.key] * 1.5 + 0.1}) for info in news if info.key not in found)
+    cells = f"{name} {pair.old} -> {pair.new} | {len(news) - silent} | {len(found)} | {as_well} | {tries.made}"
+    return f"| {cells} | {seconds:.0f} |"
+
+
 HEAD = ("model", "tensors", "signatures", "both codes", "questions", "as well", "proof", "seconds")
 
 
@@ -335,8 +384,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--folder", type=Path, help="where to work; the system's temporary folder when left out")
+    parser.add_argument("--nameless", action="store_true", help="find every tensor by what it computes")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.nameless:
+        print("| model | tensors | certain | as well | runs | seconds |\n|---|---|---|---|---|---|")
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            for name in options.only:
+                print(measure_nameless(name, PAIRS[name], Path(folder) / name, Path(folder) / "downloads"), flush=True)
+        return 0
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         downloads = Path(folder) / "downloads"

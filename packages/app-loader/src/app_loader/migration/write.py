@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mpt_format import Archive, ArchiveContent, open_archive, write_archive
@@ -114,9 +115,8 @@ def migrate_archive(
             new = _load(archive, apart, chosen, architecture, rules)
             proof = prove(archive, _load_trained(archive, opened), new, route)
             if not proof.held and not unproven:
-                raise MigrationError(
-                    str(source), _said(proof), "mpt migrate ... --unproven   # writes it with the difference"
-                )
+                again = f"mpt migrate {quote(str(source))} -o {quote(str(target))} --to {code} --unproven"
+                raise MigrationError(str(source), _said(proof), f"{again}   # writes it with the difference")
             if not proof.held or migrated.rules != archive.game_rules:
                 content = with_witness(content, new)
             write_archive(target, replace(content, lineage=make_lineage(archive, route, proof)))

@@ -43,6 +43,8 @@ class Arrangement:
     matches: Mapping[str, Match]
     trace: Trace
     agreed: int = 0
+    said: int = 0
+    """How many of its outputs the old code gave too: this ranks nothing, an early output may agree by chance."""
     passed: frozenset[str] = frozenset()
     """Open tensors for which nothing was found."""
 
@@ -72,6 +74,7 @@ class BothCodes:
     _begin: dict[str, Tensor] = field(default_factory=dict)
     _were: Trace = field(default_factory=lambda: Trace(()))
     _prints: Prints = field(default_factory=lambda: Prints(()))
+    _outputs: Prints = field(default_factory=lambda: Prints(()))
 
     def __post_init__(self) -> None:
         assert self.old.module is not None and self.new.module is not None
@@ -81,6 +84,7 @@ class BothCodes:
         before = {k: v for k, v in self.old.module.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
         self._were = trace(self.old, self._observations(), before)
         self._prints = Prints(self._were.prints())
+        self._outputs = Prints(self._were.outputs)
 
     def propose(self) -> Iterator[dict[str, Match]]:
         """Yield arrangements, best first; tensors for which nothing fits are left out."""
@@ -180,7 +184,8 @@ class BothCodes:
             traced = trace(self.new, self._observations(), self._live)
         except (RuntimeError, ValueError, IndexError):
             traced = Trace(())
-        return Arrangement(dict(matches), traced, self._prints.count(traced.prints()), passed)
+        agreed, said = self._prints.count(traced.prints()), self._outputs.count(traced.outputs)
+        return Arrangement(dict(matches), traced, agreed, said, passed)
 
     def _grow(self, arrangement: Arrangement) -> Iterator[Arrangement]:
         """Give the next open tensors of an arrangement their sources, in every way that fits."""
@@ -197,7 +202,7 @@ class BothCodes:
             return
         for way in islice(self._guessed(arrangement, infos), BEAM):
             grown = self._extended(arrangement, way)
-            if grown.agreed > arrangement.agreed:
+            if (grown.agreed, grown.said) > (arrangement.agreed, arrangement.said):
                 yield grown
                 return
 

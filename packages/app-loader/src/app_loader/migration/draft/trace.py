@@ -37,7 +37,7 @@ class Call:
     """One operation in which weights took part.
 
     Attributes:
-        keys: of the weights, in the order of the operation's arguments; none for what the policy gives in the end.
+        keys: of the weights, in the order of the operation's arguments.
         operands: the other numbers that went in.
         results: the numbers that came out.
     """
@@ -53,9 +53,11 @@ class Trace:
 
     Attributes:
         calls: the operations with weights.
+        outputs: what the policy gave and kept; what the last weights make meets no other weight.
     """
 
     calls: tuple[Call, ...]
+    outputs: tuple[Print, ...] = ()
 
     def prints(self) -> Iterator[Print]:
         """Yield all numbers that met a weight or came of that."""
@@ -76,14 +78,15 @@ def trace(policy: Policy, observations: Observation, weights: Mapping[str, Tenso
     steps, batch = first.shape[:2]
     recorder = _Recorder(weights)
     # fused kernels, which hide what is inside, are only taken where nothing could ask for a gradient
+    outputs: list[Print] = []
     with evaluation_mode(policy), torch.enable_grad(), recorder:
         state = policy.initial_state(batch)
         for step in range(steps):
             output = policy.act(_at(observations, step), state, deterministic=True)
             state = output.state
             said = [leaf.detach() for leaf in tree_leaves(tuple(output)) if isinstance(leaf, Tensor)]
-            recorder.calls.append(Call((), (), _prints(said)))  # what the last weights make meets no other weight
-    return Trace(tuple(recorder.calls))
+            outputs += _prints(said)
+    return Trace(tuple(recorder.calls), tuple(outputs))
 
 
 def _at(observations: Observation, step: int) -> Any:
