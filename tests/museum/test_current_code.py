@@ -59,11 +59,15 @@ def test_the_gain_of_a_seed_is_said_once_for_each_channel(store: Store) -> None:
         assert torch.equal(gain, archive.read_tensors()["slots.mid.seed.gain"].expand(32))
 
 
-def test_the_change_that_no_key_or_shape_shows_is_caught_by_the_witness_and_by_nothing_else(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("app_loader.revisions.route", "app_loader.diagnosis.diagnose"):
+@pytest.fixture
+def without_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zoo as if nobody had written a revision."""
+    for module in ("app_loader.revisions.route", "app_loader.diagnosis.revisions_stage"):
         monkeypatch.setattr(sys.modules[module], "read_known_history", lambda code: RevisionGraph({}))
+
+
+@pytest.mark.usefixtures("without_history")
+def test_the_change_that_no_key_or_shape_shows_is_caught_by_the_witness_and_by_nothing_else(store: Store) -> None:
     path = MUSEUM / "0.1.0/token_recurrent.mpt"
     assert load_policy(path, code="0.2.0", store=store, verify="structure").origin.revisions == ()
     with pytest.raises(WitnessError):
@@ -72,6 +76,7 @@ def test_the_change_that_no_key_or_shape_shows_is_caught_by_the_witness_and_by_n
     assert {finding.stage for finding in found.findings if finding.severity == "error"} == {"behaviour"}
 
 
+@pytest.mark.usefixtures("without_history")
 def test_a_draft_finds_by_itself_what_the_reviewed_revisions_say(store: Store) -> None:
     tokens = draft_revision(MUSEUM / "0.2.0/token_recurrent.mpt", code="0.3.0", store=store)
     assert tokens.open_questions == 0
@@ -84,6 +89,13 @@ def test_a_draft_finds_by_itself_what_the_reviewed_revisions_say(store: Store) -
     }
 
 
+def test_what_reviewed_revisions_carry_needs_no_draft(store: Store) -> None:
+    drafted = draft_revision(MUSEUM / "0.2.0/token_recurrent.mpt", code="0.3.0", store=store)
+    assert (drafted.tensors, drafted.open_questions) == ((), 0)
+    assert "r0005_fuse_query_key_value" in drafted.text
+
+
+@pytest.mark.usefixtures("without_history")
 def test_an_equal_key_that_means_another_layer_is_not_taken_for_the_same(store: Store) -> None:
     drafted = draft_revision(MUSEUM / "0.2.0/mlp_actor_critic.mpt", code="0.3.0", store=store, trial=False)
     sources = {match.new: match.old for match in drafted.matches if match.confidence == "auto"}

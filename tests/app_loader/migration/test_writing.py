@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from app_loader import load_policy
 from app_loader.errors import MigrationError
+from app_loader.migration import write
 from app_loader.migration.batch import migrate_many
 from app_loader.migration.write import migrate_archive
 from history_zoo import revisions_source
@@ -179,3 +181,66 @@ def test_a_batch_takes_folders_and_outlives_model_code_that_raises(zoo: Any) -> 
     assert (into / "one" / "run.mpt").exists()
     itself = migrate_many([into / "one"], into / "one", code="0.3.0", store=zoo.store)
     assert [item.status for item in itself] == ["failed"]
+
+
+RESIZE = 'Resize(key="head.weight"'
+HEAD = 'Rename(old="head.net.{leaf}", new="head.{leaf}")'
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "named"),
+    [
+        (RESIZE, f'Add(key="extra", shape=(2,), init="zeros", reason=""), {RESIZE}', "extra"),
+        (HEAD, HEAD + ', Rename(old="critic.{leaf}", new="judge.{leaf}")', "judge.weight"),
+    ],
+    ids=["one too many", "under another name"],
+)
+def test_tensors_that_are_not_those_of_the_code_are_refused_by_name(
+    zoo: Any, right: str, wrong: str, named: str
+) -> None:
+    zoo.add("0.3.7", revisions=revisions_source().replace(right, wrong))
+    target = zoo.folder / "new.mpt"
+    with pytest.raises(MigrationError) as caught:
+        migrate_archive(zoo.save("0.1.0"), target, code="0.3.7", store=zoo.store, unproven=True)
+    assert any(problem.startswith(f"{named}:") for problem in caught.value.problems)
+    assert not target.exists()
+
+
+def test_a_number_of_another_kind_than_the_code_expects_is_refused(zoo: Any) -> None:
+    cast = 'Cast(key="critic.bias", old="float32", new="int64"), Reindex(path="layers"'
+    zoo.add("0.3.7", revisions=revisions_source().replace('Reindex(path="layers"', cast))
+    with pytest.raises(MigrationError) as caught:
+        migrate_archive(zoo.save("0.1.0"), zoo.folder / "new.mpt", code="0.3.7", store=zoo.store, unproven=True)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["critic.bias"]
+
+
+def test_a_revision_whose_undoing_gives_other_numbers_is_refused(zoo: Any) -> None:
+    wrong = "Function(name='same', keys='critic.bias', apply=lambda t, c: t.clone(), undo=lambda t, c: t + 1), "
+    zoo.add("0.3.7", revisions=revisions_source().replace('Reindex(path="layers"', wrong + 'Reindex(path="layers"'))
+    target = zoo.folder / "new.mpt"
+    with pytest.raises(MigrationError) as caught:
+        migrate_archive(zoo.save("0.1.0"), target, code="0.3.7", store=zoo.store, unproven=True)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["critic.bias"]
+    assert not target.exists()
+
+
+def test_a_result_that_would_be_migrated_again_is_refused(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = zoo.save("0.1.0"), zoo.folder / "new.mpt"
+    forgetful = write.make_content
+    first = writer_of(path)
+
+    def forget(*given: Any) -> Any:
+        content = forgetful(*given)
+        return replace(content, migration={}, code=replace(content.code, version=first))
+
+    monkeypatch.setattr(write, "make_content", forget)
+    with pytest.raises(MigrationError):
+        migrate_archive(path, target, code="0.3.0", store=zoo.store)
+    assert not target.exists()
+
+
+def writer_of(path: Path) -> str:
+    """Return the version that wrote an archive."""
+    with open_archive(path) as archive:
+        assert archive.manifest.code is not None
+        return archive.manifest.code.version
