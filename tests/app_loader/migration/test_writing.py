@@ -226,11 +226,11 @@ def test_a_revision_whose_undoing_gives_other_numbers_is_refused(zoo: Any) -> No
 
 def test_a_result_that_would_be_migrated_again_is_refused(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path, target = zoo.save("0.1.0"), zoo.folder / "new.mpt"
-    forgetful = write.make_content
+    forgetful: Any = vars(write)["make_content"]
     first = writer_of(path)
 
     def forget(*given: Any) -> Any:
-        content = forgetful(*given)
+        content: Any = forgetful(*given)
         return replace(content, migration={}, code=replace(content.code, version=first))
 
     monkeypatch.setattr(write, "make_content", forget)
