@@ -3,7 +3,7 @@
 from ._batch import BatchItem, convert_many
 from ._convert import Conversion, convert_checkpoint
 from ._key_map import KeyMap, find_shipped_map, parse_key_map, shipped_maps
-from ._values import Loss
+from ._losses import Loss
 
 __all__ = [
     "BatchItem",

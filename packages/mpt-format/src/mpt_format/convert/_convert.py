@@ -37,12 +37,13 @@ from mpt_format.strict_json import Json
 from mpt_format.writer import write_archive
 
 from ._key_map import KeyMap
+from ._losses import Loss
 from ._members import find_tensor_member, read_plain_documents
 from ._plan import Plan, plan_tensors, read_numbers
 from ._safetensors_file import read_tensor_digests, write_safetensors
 from ._source import Source, SourceTensor, find_state, resolve_path
 from ._tensor_bytes import RecordPayload
-from ._values import Loss, ValueConverter
+from ._values import ValueConverter
 
 _LIMITS = Limits(inflated_size_bytes=8 << 30)
 _SHOWN = 30
