@@ -152,11 +152,15 @@ Public.__module__ = "toy_zoo"
 Made = type("Made", (), {"__module__": "toy_zoo"})
 class Inner:
     __module__ = "toy_zoo"
+class Annotated:
+    __module__: str = "toy_zoo"
+class Both: pass
+Both.__qualname__, Both.__module__ = "Both", "toy_zoo"
 """
-    init = "from toy_zoo.inner import Inner, Made, Public"
+    init = "from toy_zoo.inner import Annotated, Both, Inner, Made, Public"
     for entry in versions({"toy_zoo/__init__.py": init, "toy_zoo/inner.py": source}).values():
         package = entry.import_module("toy_zoo")
-        for name in ("Public", "Made", "Inner"):
+        for name in ("Public", "Made", "Inner", "Annotated", "Both"):
             assert pickle.loads(pickle.dumps(getattr(package, name))) is getattr(package, name)
 
 

@@ -84,6 +84,7 @@ class Expressions:
                 ast.Compare: self._compare,
                 ast.Subscript: self._subscript,
                 ast.Assign: self._assign,
+                ast.AnnAssign: self._annotated,
                 ast.Dict: self._dict,
                 ast.Return: _return,
             }
@@ -155,6 +156,16 @@ class Expressions:
 
     def _assign(self, node: ast.Assign) -> ast.AST:
         if any(_is_module_name(target) for target in node.targets):
+            node.value = _call(ISOLATE, node.value)
+        for target in node.targets:  # Made.__name__, Made.__module__ = "Made", "zoo"
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                for index, each in enumerate(target.elts[: len(node.value.elts)]):
+                    if _is_module_name(each):
+                        node.value.elts[index] = _call(ISOLATE, node.value.elts[index])
+        return node
+
+    def _annotated(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is not None and _is_module_name(node.target):
             node.value = _call(ISOLATE, node.value)
         return node
 
