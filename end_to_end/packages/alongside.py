@@ -217,7 +217,11 @@ def together(root: str, most: int, mode: str, folders: list[str]) -> dict[str, A
 def _child(job: dict[str, Any], path: list[str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "answers.json")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[2])])}
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": os.pathsep.join([*path, str(Path(__file__).parents[2])]),
+        }
         command = [sys.executable, "-m", "end_to_end.packages.alongside", "--job", json.dumps({**job, "out": str(out)})]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if not out.exists():
