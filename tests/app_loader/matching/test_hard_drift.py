@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from app_loader.matching import Match, TensorInfo, match_tensors
 from app_loader.matching._spelling import Joins
 from harder_trees import make_hard_case
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 Row = tuple[str, tuple[int, ...], str]
@@ -56,6 +56,10 @@ def test_a_normalisation_that_moved_into_a_list_may_be_another_one() -> None:
     assert wrong_in(762) == []
 
 
+def _tensor(key: str, shape: tuple[int, ...]) -> TensorInfo:
+    return TensorInfo(key=key, shape=shape, kind="parameter", module_type="")
+
+
 keys = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12), min_size=1, max_size=5
 ).map(".".join)
@@ -71,6 +75,7 @@ trees = st.lists(tensors, max_size=12, unique_by=lambda tensor: tensor.key)
 
 @settings(max_examples=200, deadline=None)
 @given(old=trees, new=trees)
+@example(old=[_tensor("", ()), _tensor(".0..", (1, 1, 1))], new=[_tensor("", (1, 1, 1))])
 def test_whatever_the_keys_hold_every_new_tensor_gets_one_answer_that_fits(
     old: list[TensorInfo], new: list[TensorInfo]
 ) -> None:

@@ -113,7 +113,8 @@ class Side:
                 mine: sum(count for other, count in counts.items() if 2 * len(mine & other) >= len(mine | other))
                 for mine in counts
             }
-        return self._akin[above][self._kinds(element)]
+        # At least itself: `.0` and `0` both have the root above them, and only the second is in its list.
+        return self._akin[above].get(self._kinds(element), 1)
 
     def _kinds(self, path: str) -> frozenset[str]:
         if path not in self._kinds_below:
