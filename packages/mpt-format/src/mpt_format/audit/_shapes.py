@@ -207,12 +207,7 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
         reach = facts.sizes[shape, stride][2]
         begin = integers[offset]
         count = integers[elements]
-        if (
-            memo[indexes[word]] != "storage"
-            or placed is LATER
-            or begin < 0
-            or (reach is not None and begin + reach >= count)
-        ):
+        if memo[indexes[word]] != "storage" or placed is LATER:
             return 0
     except LookupError:
         return 0  # the loop says what is missing
