@@ -228,3 +228,12 @@ def test_a_name_that_got_the_number_two_may_be_another_one() -> None:
 def test_every_new_tensor_gets_one_answer_in_order() -> None:
     old, new, _ = make_case(random.Random(11))
     assert [match.new for match in match_tensors(old, new)] == [tensor.key for tensor in new]
+
+
+def test_candidates_at_the_same_place_come_first() -> None:
+    old = signature(*(row for i in range(12) for name in ("w1", "w3") for row in linear(f"layers.{i}.{name}", 8, 4)))
+    new = signature(*(row for i in range(12) for name in ("up", "gate") for row in linear(f"blocks.{i}.{name}", 8, 4)))
+    for match in match_tensors(old, new):
+        assert match.confidence != "auto"
+        place = match.new.split(".")[1]
+        assert {key.split(".")[1] for key in match.candidates[:2]} == {place}

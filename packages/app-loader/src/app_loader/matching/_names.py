@@ -188,6 +188,11 @@ def numbers(key: str) -> tuple[int, ...]:
     return tuple(int(found) for found in _NUMBER.findall(key))
 
 
+def places(key: str) -> tuple[str, ...]:
+    """Where in the numbered lists around it a key stands, outermost first: no numbers within names."""
+    return tuple(token for token in key.split(".") if token.isdecimal())
+
+
 def same_type(one: str, other: str) -> bool:
     """Whether two module types are one, or one is named as a special case of the other.
 

@@ -50,7 +50,7 @@ class Match:
         dim: Axis of `cat`, `slice` and `stack`; None elsewhere.
         start: First row of a `slice` along `dim`; None elsewhere.
         evidence: Why, one short sentence each, strongest first.
-        candidates: For `abstain`: old keys that could be meant.
+        candidates: Old keys that could be meant, those at the same numbers of lists first.
     """
 
     new: str

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from app_loader.matching._names import places
 from app_loader.matching._state import Scope, State, features
 from app_loader.matching.context import classes_by_module, judge_class
 from app_loader.matching.exchange import Verdict
 from app_loader.matching.signature import Match
+
+_SHOWN = 8
+"""So many candidates are told of a tensor."""
 
 
 def suggest_rest(state: State) -> list[Match]:
@@ -25,11 +29,16 @@ def suggest_rest(state: State) -> list[Match]:
                             best.setdefault(key, source)
     taken = Counter(best.values())
     by_class: dict[object, list[str]] = defaultdict(list)
+    by_place: dict[object, list[str]] = defaultdict(list)
     for key in state.open_old():
-        by_class[state.old.class_of(key)].append(key)
+        kind = state.old.class_of(key)
+        by_class[kind].append(key)
+        by_place[kind, places(key)].append(key)
     found = []
     for key in state.open_new():
-        candidates = tuple(by_class.get(state.new.class_of(key), ())[:8])
+        kind = state.new.class_of(key)
+        near, far = by_place.get((kind, places(key)), [])[:_SHOWN], by_class.get(kind, [])[:_SHOWN]
+        candidates = tuple(dict.fromkeys([*near, *far]))[:_SHOWN]
         said = state.evidence.get(key, ())
         if key in best and taken[best[key]] == 1:
             found.append(
