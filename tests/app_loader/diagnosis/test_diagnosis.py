@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,6 +139,34 @@ def test_every_report_names_every_key_that_differs(zoo: Any, render: Any) -> Non
     found = without_history(zoo)
     text = render(found)
     assert all(finding.subject in text for finding in found.of_stage("keys")[:8])
+
+
+@pytest.mark.parametrize("render", [to_text, to_markdown, to_html], ids=lambda f: f.__name__)
+def test_every_report_of_a_refusal_says_what_to_run(zoo: Any, render: Any) -> None:
+    found = without_history(zoo)
+    assert found.next_commands()
+    text = html.unescape(render(found))
+    assert all(command in text for command in found.next_commands()[:4])
+
+
+def test_a_module_of_the_page_is_same_only_where_nothing_below_it_changed(zoo: Any) -> None:
+    found = without_history(zoo)
+    kept = {match.new for match in found.matches if match.old == match.new and match.confidence == "auto"}
+    page = to_html(found)
+    after = page.partition('<ul class="tree new">')[2].partition("</ul>")[0]
+    tops = re.findall(r'<li class="module( same)?" style="padding-left:0.3em">(\w+)', after)
+    assert {same for same, _ in tops} == {" same", ""}
+    for same, name in tops:
+        below = {tensor.key for tensor in found.new if tensor.key.partition(".")[0] == name}
+        assert bool(same) == (below <= kept)
+
+
+def test_a_tensor_of_another_shape_is_no_same_one_on_the_page(zoo: Any) -> None:
+    found = without_history(zoo)
+    kept = next(m for m in found.matches if m.old == m.new and m.confidence == "auto" and m.op == "copy")
+    wider = tuple(replace(t, shape=(7, *t.shape)) if t.key == kept.new else t for t in found.new)
+    assert f'<li class="same" data-key="{kept.new}"' in to_html(found)
+    assert to_html(replace(found, new=wider)).count(f'<li class="resized" data-key="{kept.new}"') == 2
 
 
 def test_the_html_report_fetches_nothing_and_escapes_what_an_archive_says(zoo: Any) -> None:

@@ -19,7 +19,7 @@ from app_loader.matching import Match, TensorInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """One line of a tree: a module or a tensor."""
+    """One line of a tree: a module or a tensor; a module's change is `same` where nothing below it changed."""
 
     depth: int
     label: str
@@ -35,7 +35,8 @@ def to_html(diagnosis: Diagnosis) -> str:
     environment = Environment(autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("app_loader.diagnosis").joinpath("report.html.j2").read_text("utf-8"))
     by_key = {tensor.key: tensor for tensor in diagnosis.old}
-    changes = {match.new: _change(match, by_key) for match in diagnosis.matches}
+    shapes = {tensor.key: tensor.shape for tensor in diagnosis.new}
+    changes = {match.new: _change(match, by_key, shapes.get(match.new)) for match in diagnosis.matches}
     gone_to: dict[str, tuple[str, str]] = {}
     for match in diagnosis.matches:
         for key in _flat(match.old):
@@ -56,20 +57,29 @@ def to_html(diagnosis: Diagnosis) -> str:
     return template.render(d=diagnosis, stages=stages, old=old, new=new, links=links)
 
 
-def _change(match: Match, old: dict[str, TensorInfo]) -> str:
+def _change(match: Match, old: dict[str, TensorInfo], shape: tuple[int, ...] | None) -> str:
+    before = old.get(match.new)
     if match.confidence == "abstain" or match.old is None:
-        before = old.get(match.new)
-        return (
-            "new" if before is None else "unsure" if match.candidates and match.new in match.candidates else "resized"
-        )
+        if before is None:
+            return "new"
+        return "unsure" if match.new in match.candidates else "resized"
     if match.confidence == "suggest":
         return "unsure"
     if match.op != "copy":
         return "composed"
-    return "same" if match.old == match.new else "renamed"
+    if match.old != match.new:
+        return "renamed"
+    return "same" if before is None or before.shape == shape else "resized"
 
 
 def _tree(tensors: Sequence[TensorInfo], changes: dict[str, str], titles: dict[str, str]) -> list[_Row]:
+    changed = {
+        tuple(path[:depth])
+        for tensor in tensors
+        if changes.get(tensor.key, "new") != "same"
+        for path in (tensor.key.split("."),)
+        for depth in range(1, len(path))
+    }
     rows: list[_Row] = []
     open_path: list[str] = []
     for tensor in tensors:
@@ -79,9 +89,9 @@ def _tree(tensors: Sequence[TensorInfo], changes: dict[str, str], titles: dict[s
             shared += 1
         for depth in range(shared, len(path)):
             kind = f" {tensor.module_type}" if depth == len(path) - 1 and tensor.module_type else ""
-            rows.append(
-                _Row(depth=depth, label=path[depth] + kind, key="", shape="", change="", title="", is_tensor=False)
-            )
+            change = "" if tuple(path[: depth + 1]) in changed else "same"
+            label = path[depth] + kind
+            rows.append(_Row(depth=depth, label=label, key="", shape="", change=change, title="", is_tensor=False))
         open_path = path
         rows.append(
             _Row(

@@ -38,6 +38,8 @@ def to_markdown(diagnosis: Diagnosis) -> str:
         f"Written by {diagnosis.written_by}. It {diagnosis.verdict()}.",
         "",
     ]
+    if not diagnosis.would_load and diagnosis.next_commands():
+        lines += ["To run next:", "", "```sh", *diagnosis.next_commands(), "```", ""]
     skipped = dict(diagnosis.skipped)
     for stage in STAGES:
         found = diagnosis.of_stage(stage)
