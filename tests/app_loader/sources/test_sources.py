@@ -149,6 +149,15 @@ def test_the_verbs_add_list_show_verify_and_remove(run: Callable[..., Result], w
     assert "toy-zoo" in run("list").output
 
 
+def test_several_wheels_are_added_as_an_entry_each(run: Callable[..., Result], wheelhouse: Path, store: Store) -> None:
+    wheels = sorted(str(wheel) for wheel in wheelhouse.glob("*.whl"))
+    assert run("add", *wheels, "--sha256", "0123").exit_code == 2
+    assert not store.entries()
+    added = json.loads(run("add", *wheels, "--json").output)
+    assert [each["version"] for each in added] == ["1.0", "2.0"]
+    assert [entry.version for entry in store.entries()] == ["1.0", "2.0"]
+
+
 def test_the_verbs_refuse_with_an_error_of_their_own(
     run: Callable[..., Result], wheelhouse: Path, tmp_path: Path
 ) -> None:

@@ -28,12 +28,13 @@ def zoo() -> None:
 
 @zoo.command(
     epilog="Examples:\n\n  mpt zoo add wheelhouse/model_zoo-0.1.0-py3-none-any.whl\n\n"
-    "  mpt zoo add wheelhouse\n\n"
+    "  mpt zoo add wheelhouse\n\n  mpt zoo add wheelhouse/model_zoo-*.whl\n\n"
     "  mpt zoo add x-transformers==1.42.0 --with einops==0.8.0\n\n"
     "  mpt zoo add path/to/repository --commit v1.2 --subdirectory packages/zoo\n\n"
     "  mpt zoo add run.mpt\n\n  mpt zoo add run.mpt --from-source --repository path/to/clone"
 )
 @click.argument("source")
+@click.argument("more", metavar="[SOURCE]...", nargs=-1)
 @click.option("--with", "companions", multiple=True, help="A private companion: a wheel or a requirement. Repeatable.")
 @click.option("--sha256", default=None, help="The digest that the wheel must have, or its first digits.")
 @click.option("--commit", default=None, help="With a repository: the commit, tag or branch.")
@@ -56,19 +57,68 @@ def add(
     no_companions: bool,
     store: str | None,
     as_json: bool,
+    more: tuple[str, ...] = (),
 ) -> None:
-    """Add model code: a wheel, a folder of wheels, a requirement, a repository, or what an archive pins."""
+    """Add model code: a wheel, a folder of wheels, a requirement, a repository, or what an archive pins.
+
+    Of several sources each is an entry of its own.
+    """
     from app_loader.settings import read_settings
-    from app_loader.sources import add_archive, add_repository, add_requirement, add_wheels
     from app_loader.store import Store
 
-    settings, opened, path = read_settings(), Store(store), Path(source)
+    if more and (companions or sha256 or commit or subdirectory or accept_digest):
+        raise click.UsageError(
+            "of several sources each is an entry of its own: --with, --sha256, --commit, --subdirectory and "
+            "--accept-digest need one source"
+        )
+    settings, opened = read_settings(), Store(store)
+    added: list[Entry] = []
+    for each in (source, *more):
+        entries = _add(
+            each,
+            opened,
+            settings,
+            companions=companions,
+            sha256=sha256,
+            commit=commit,
+            subdirectory=subdirectory,
+            from_source=from_source,
+            repository=repository,
+            accept_digest=accept_digest,
+            no_companions=no_companions,
+        )
+        added += entries
+        if not as_json:
+            for entry in entries:
+                _say_added(entry)
+    if as_json:
+        click.echo(json.dumps([_summary(entry) for entry in added], indent=2))
+
+
+def _add(
+    source: str,
+    opened: Store,
+    settings: Settings,
+    *,
+    companions: tuple[str, ...],
+    sha256: str | None,
+    commit: str | None,
+    subdirectory: str | None,
+    from_source: bool,
+    repository: str | None,
+    accept_digest: str | None,
+    no_companions: bool,
+) -> list[Entry]:
+    """Add what one source is."""
+    from app_loader.sources import add_archive, add_repository, add_requirement, add_wheels
+
+    path = Path(source)
     wheels = [Path(text) for text in companions if text.endswith(".whl")]
     if path.suffix == ".mpt":
         record, diff, pinned = _read_archive(path)
         if from_source:
             _say_build(record, diff, repository, settings)
-        entries = [
+        return [
             add_archive(
                 opened,
                 record,
@@ -82,7 +132,7 @@ def add(
                 companions=companions,
             )
         ]
-    elif path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
+    if path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
         if len(wheels) != len(companions):
             raise click.UsageError("with a wheel, --with takes wheel files")
         mains = [path] if path.suffix == ".whl" else sorted(path.glob("*.whl"))
@@ -90,27 +140,21 @@ def add(
             raise click.UsageError(
                 "with a folder, each wheel is an entry of its own: --with and --sha256 need one wheel"
             )
-        entries = [add_wheels(opened, [main, *wheels], sha256=sha256) for main in mains]
-    elif commit is not None or path.is_dir() or "://" in source:
+        return [add_wheels(opened, [main, *wheels], sha256=sha256) for main in mains]
+    if commit is not None or path.is_dir() or "://" in source:
         if commit is None:
             raise click.UsageError("a repository needs --commit: a commit, tag or branch")
-        entries = [add_repository(opened, source, commit, settings, subdirectory=subdirectory, companions=wheels)]
-    else:
-        entries = [
-            add_requirement(
-                opened,
-                source,
-                settings,
-                companions=companions,
-                sha256=sha256,
-                resolve_companions=not no_companions,
-            )
-        ]
-    if as_json:
-        click.echo(json.dumps([_summary(entry) for entry in entries], indent=2))
-    else:
-        for entry in entries:
-            _say_added(entry)
+        return [add_repository(opened, source, commit, settings, subdirectory=subdirectory, companions=wheels)]
+    return [
+        add_requirement(
+            opened,
+            source,
+            settings,
+            companions=companions,
+            sha256=sha256,
+            resolve_companions=not no_companions,
+        )
+    ]
 
 
 @zoo.command("list", epilog="Examples:\n\n  mpt zoo list\n\n  mpt zoo list --json")
