@@ -131,3 +131,11 @@ def test_the_revisions_of_a_stored_version_are_checked(zoo: Zoo) -> None:
     assert (sound.exit_code, sound.stderr) == (0, "")
     assert "r2_join" in sound.stdout
     assert run(zoo, "migrate", "check", "--distribution", "steady-zoo", "--code", "9.9").exit_code == 2
+
+
+def test_the_word_archive_within_a_path_stays() -> None:
+    from app_loader.commands import complete
+
+    command = complete("mpt migrate draft ARCHIVE --to current", archive="/runs/ARCHIVE/run.mpt")
+    assert command == "mpt migrate draft /runs/ARCHIVE/run.mpt --to current"
+    assert complete("mpt migrate /runs/ARCHIVE/run.mpt", archive="x.mpt") == "mpt migrate /runs/ARCHIVE/run.mpt"

@@ -118,6 +118,17 @@ def test_the_verdict_is_what_loading_does(zoo: Any) -> None:
         assert diagnose(path, code=code, store=zoo.store).would_load == loads
 
 
+def test_code_that_raises_while_the_witness_is_replayed_is_told(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("what this torch no longer does")
+
+    monkeypatch.setattr("app_loader.load.check_witness", fail)
+    found = diagnose(zoo.save("0.1.0"), code="trained", store=zoo.store)
+    assert not found.would_load
+    assert "what this torch no longer does" in found.refusal
+    assert "behaviour" in dict(found.skipped)
+
+
 def test_code_that_is_not_at_hand_is_a_finding(zoo: Any) -> None:
     found = diagnose(zoo.save("0.1.0"), code="9.9", store=zoo.store)
     assert not found.would_load

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -38,6 +39,14 @@ class Registry:
 
 registry = Registry()
 table = {}
+
+def register_hook(name):
+    def decorate(function):
+        def call(*arguments):  # without functools.wraps
+            return function(*arguments)
+        table[name] = call
+        return call
+    return decorate
 """
 NET = "\nclass Net(torch.nn.Module):\n    def forward(self, x): return {call} + 1\n"
 CONTESTED = {
@@ -236,3 +245,24 @@ def test_a_child_process_is_refused_in_the_same_words(versions: AddVersions, sto
         pool.submit(exec, program.format(str(store.path), 1)).result()
     assert (caught.value.subject, caught.value.holder) == ("toy-zoo 2.0", "toy-zoo 1.0")
     assert (caught.value.table, caught.value.name) == ("toy_shared", "Registry")
+
+
+def test_what_a_shared_decorator_made_of_a_function_is_left_as_it_is(versions: AddVersions) -> None:
+    source = """
+import toy_shared
+@toy_shared.register_hook("at import {n}")
+def hook(barrier): barrier.wait(5)
+def late():
+    @toy_shared.register_hook("late {n}")
+    def hook(barrier): barrier.wait(5)
+    return hook
+"""
+    entry = next(iter(versions({"toy_zoo/__init__.py": source}).values()))
+    module = entry.import_module("toy_zoo")
+    late, table = module.late(), sys.modules["toy_shared"].table
+    assert {id(module.hook), id(late)} == {id(call) for call in table.values()}
+    for hook in (module.hook, late):  # two threads are in the function at once, or the barrier breaks
+        barrier = threading.Barrier(2)
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(hook, barrier) for _ in range(2)]:
+                done.result()

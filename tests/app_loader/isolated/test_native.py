@@ -33,6 +33,12 @@ NEEDED = {
         "toy_zoo/__init__.py": "try:\n    import toy_zoo.fast\nexcept (KeyError, ValueError):\n    pass"
     },
     "by loading it itself": {"toy_zoo/__init__.py": "", "toy_zoo/use.py": "import ctypes\nctypes.CDLL('fast.so')"},
+    "by loading it itself under another name": {
+        "toy_zoo/__init__.py": "from ctypes import CDLL as load\nload('fast.so')"
+    },
+    "with the loader of compiled modules": {
+        "toy_zoo/__init__.py": "from importlib.machinery import ExtensionFileLoader as Loader"
+    },
     "as the package itself": {
         "toy_zoo/__init__.py": "import toy_core",
         f"toy_core/__init__{EXTENSION_SUFFIXES[0]}": "",
@@ -51,6 +57,15 @@ OPTIONAL = {
     "a name of the package": {
         "toy_zoo/__init__.py": "try:\n    from . import fast\nexcept ImportError:\n    fast = None\nimport toy_zoo.use",
         "toy_zoo/use.py": "from toy_zoo import fast\nassert fast is None",
+    },
+    "suppressed": {
+        "toy_zoo/__init__.py": "import contextlib\nfast = None\n"
+        "with contextlib.suppress(ImportError):\n    from toy_zoo import fast"
+    },
+    "a function of the package": {
+        "toy_zoo/__init__.py": "try:\n    from .fast import f\nexcept ImportError:\n    def fast(): ...\n"
+        "from toy_zoo.use import fast",
+        "toy_zoo/use.py": "from toy_zoo import fast\nfast = fast()",
     },
     "compiled from the source beside it": {
         "toy_zoo/__init__.py": "from toy_zoo.fast import fast",
@@ -101,6 +116,19 @@ def test_optional_native_code_looks_absent_in_a_store_as_in_a_folder(add: Any, u
     module = add({**OPTIONAL[use], FAST: b"\x7fELF"})("toy_zoo")
     assert module.fast is None
     assert not [name for name, each in sys.modules.items() if str(getattr(each, "__file__", "")).endswith(FAST)]
+
+
+def test_a_compiled_file_that_is_loaded_by_its_place_is_not_loaded(add: Any) -> None:
+    source = f"""
+import importlib.util
+from pathlib import Path
+try:
+    importlib.util.spec_from_file_location("fast", Path(__file__).with_name({FAST.rpartition("/")[2]!r}))
+except ImportError as error:
+    reason = error
+"""
+    module = add({"toy_zoo/__init__.py": source, FAST: b"\x7fELF"})("toy_zoo")
+    assert isinstance(module.reason, NativeCodeError)
 
 
 def test_a_library_of_another_system_stands_in_nobodys_way(add: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from app_loader.errors import MigrationError
 from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft import draft_revision, trial
 from app_loader.migration.draft.compress import compress_renames
@@ -231,3 +232,11 @@ def test_a_beginning_is_not_claimed_where_an_old_tensor_may_be_meant() -> None:
     news = [info("norm.weight", 3), info("norm.bias", 3), info("extra", 5)]
     assert trial.without_rivals(fresh, news, [info("old_norm.weight", 3)]) == {"extra": "zeros"}
     assert trial.without_rivals(fresh, news, []) == fresh
+
+
+def test_revisions_that_cannot_be_imported_are_an_error_with_their_line(zoo: Any) -> None:
+    zoo.add("0.3.7", revisions="REVISIONS = (\n    RenameField,\n)\n")
+    with pytest.raises(MigrationError) as caught:
+        draft_revision(zoo.save("0.1.0"), code="0.3.7", store=zoo.store)
+    assert "NameError" in caught.value.problems[0]
+    assert "line 2" in caught.value.problems[0]

@@ -152,6 +152,16 @@ BESIDE = {
     ),
     "a relative one": ("from . import sub\nfrom .sub import x", "", {}),
     "a module": ("import json, toy_single", "", {"toy_single.py": "x = 1"}),
+    "one behind another statement": (
+        "import json; import toy_single  # as in stranger",
+        "",
+        {"toy_single.py": "x = 1"},
+    ),
+    "one with a comment between": (
+        "from toy_more import (  # see (1), and not stranger\n    f,\n    deep)",
+        "toy_more",
+        {"__init__.py": "", "deep.py": ""},
+    ),
     "one of several lines": (
         "from toy_more import (\n    f,\n    deep)",
         "toy_more",
@@ -175,7 +185,7 @@ def test_what_a_package_imports_beside_itself_is_recorded_though_git_does_not_kn
     for name in files:
         recorded = (package.parent / folder / name).resolve().relative_to(package.parents[2])
         assert f"diff --git a/{recorded} b/{recorded}\n".encode() in patch
-    assert b"stranger" not in patch
+    assert b"stranger/" not in patch
 
 
 def test_a_package_of_a_namespace_imports_others_of_it(package: Path, git: Git) -> None:

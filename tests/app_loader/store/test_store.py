@@ -105,6 +105,20 @@ def test_the_newest_version_that_a_requirement_accepts_is_imported(make_wheel: M
     assert import_isolated("toy-zoo", "toy_zoo", store=store).answer == "2.0"
 
 
+def test_removing_what_another_process_removed_is_no_error(make_wheel: MakeWheel, store: Store) -> None:
+    entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo.py": ""})])
+    store.remove(entry)
+    store.remove(entry)
+    assert store.entries() == []
+
+
+def test_an_entry_that_is_not_complete_is_none(make_wheel: MakeWheel, store: Store) -> None:
+    entry = store.add([make_wheel("toy-zoo", "1.0", {"toy_zoo.py": ""})])
+    (entry.folder.parent / "half").mkdir()
+    (entry.folder.parent / "no_folder").write_text("")
+    assert [each.digest for each in store.entries()] == [entry.digest]
+
+
 def test_removing_an_entry_leaves_nothing_of_it(make_wheel: MakeWheel, store: Store) -> None:
     entry = store.add([make_wheel("toy-zoo", "1.0", FILES)])
     entry.import_module("toy_zoo")

@@ -28,9 +28,9 @@ def complete(command: str, *, archive: str = "", store: Store | str | Path | Non
     """
     said, gap, remark = command.partition("   #")
     if archive:
-        said = re.sub(r"\bARCHIVE\b", lambda _: shlex.quote(archive), said)
+        said = re.sub(r"(?<!\S)ARCHIVE(?!\S)", lambda _: shlex.quote(archive), said)
     if rules:
-        said = re.sub(r"\bRULES\b", lambda _: shlex.quote(rules), said)
+        said = re.sub(r"(?<!\S)RULES(?!\S)", lambda _: shlex.quote(rules), said)
     path = store.path if isinstance(store, Store) else None if store is None else Path(store)
     if path is not None and path != default_store_path() and "--store" not in said and _TAKES_A_STORE.match(said):
         said += f" --store {shlex.quote(str(path))}"

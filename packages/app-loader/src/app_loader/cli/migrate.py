@@ -163,7 +163,9 @@ def _find_code(distribution: str, version: str, store: str | None) -> Code:
     if version == "current":
         installed = find_installed(distribution)
         if installed is None:
-            raise click.UsageError(f"{distribution} is not installed; --code VERSION takes a stored one")
+            raise click.UsageError(
+                f"{distribution} is not installed; --distribution NAME takes another zoo, --code VERSION a stored one"
+            )
         return installed
     for entry in Store(store).entries():
         if (canonicalize_name(entry.distribution), entry.version) == (canonicalize_name(distribution), version):

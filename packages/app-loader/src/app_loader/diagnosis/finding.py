@@ -42,7 +42,7 @@ class Finding:
         next_command: what to run; empty when nothing is to be done.
         change: what happened to a field of the config, in one word; empty elsewhere. `schema` or `kind`: another
             one; `renamed`, `unknown`, `new` (with a default), `required` (without), `refused` (the value),
-            `default` (another one).
+            `default` (another one); in a draft also `moved` (renamed, as the tensors tell).
     """
 
     stage: str

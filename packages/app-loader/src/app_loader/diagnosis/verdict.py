@@ -75,6 +75,9 @@ def judge_loading(
             check_witness(loaded, archive)
         except WitnessError as error:
             unmet, refusal = error, "it does not do what its witness recorded"
+        except Exception as error:  # whatever model code raises beside today's libraries is a fact about it
+            refusal = f"its code raises while the witness is replayed: {type(error).__name__}: {error}"
+            not_replayed = refusal
     if rules is not None and unmet is None:
         try:
             loaded.adapt(rules)

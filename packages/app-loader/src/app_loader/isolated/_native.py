@@ -12,10 +12,16 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
-_LOADS = re.compile(rb"\b(?:(?:CDLL|PyDLL|LoadLibrary|load_library|load_inline|dlopen)\s*\(|cdll\b)")
+_LOADS = re.compile(
+    rb"\b(?:(?:C|Py|Win|Ole)DLL|cdll|windll|oledll|LoadLibrary|load_library|load_op_library|load_inline|dlopen"
+    rb"|cpp_extension|ExtensionFileLoader|load_dynamic)\b"
+)
+"""Names of what loads libraries: naming one is enough, since it may be called by any other name."""
 _ELSEWHERE = (".so", ".dylib") if sys.platform == "win32" else (".pyd", ".dll")
 """How files end that this system cannot load."""
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _GUARDS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 
 
@@ -80,11 +86,22 @@ def _imported(source: Path, module: str, folder: Path, compiled: dict[str, str])
 def _certain(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
     """Yield the statements that run whenever a module is imported, and whose errors nothing catches."""
     for statement in body:
-        open_try = isinstance(statement, ast.Try) and not any(map(_catches, statement.handlers))
-        if isinstance(statement, ast.With | ast.Try) and (open_try or isinstance(statement, ast.With)):
+        if _lets_errors_through(statement):
             yield from _certain(statement.body)
         else:
             yield statement
+
+
+def _lets_errors_through(statement: ast.stmt) -> TypeGuard[ast.With | ast.Try]:
+    if isinstance(statement, ast.With):
+        return not any(map(_suppresses, statement.items))
+    return isinstance(statement, ast.Try) and not any(map(_catches, statement.handlers))
+
+
+def _suppresses(item: ast.withitem) -> bool:
+    """Whether a context manager may end errors, as `contextlib.suppress` does: its name says so."""
+    named = (getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(item.context_expr))
+    return any("suppress" in name.lower() for name in named)
 
 
 def _catches(handler: ast.ExceptHandler) -> bool:
@@ -98,6 +115,10 @@ def _binds(source: Path | None, name: str) -> bool:
         return False
     for node in ast.walk(ast.parse(source.read_bytes())):
         if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+            return True
+        if isinstance(node, _DEFINITIONS) and node.name in (name, "__getattr__"):
+            return True
+        if isinstance(node, ast.alias) and (node.asname or node.name) == name:
             return True
     return False
 

@@ -1,21 +1,14 @@
 """What lies beside a package in its project and is imported by it: without that, the package cannot be built again.
 
-Imports are read from the text, absolute and relative ones, and followed from one module to the next. Nothing is
+Imports are read from the syntax tree, absolute and relative ones, and followed from one module to the next. Nothing is
 imported. A folder without ``__init__.py`` is no package here: folders of data are often named after libraries.
 """
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterator
 from pathlib import Path
-
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(?P<base>\.*[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n]*)"
-    r"|import[ \t]+(?P<modules>[^\n]*))",
-    re.MULTILINE,
-)
-_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def imported_beside(package: Path, project: Path) -> list[Path]:
@@ -58,12 +51,15 @@ def _imported(source: Path, package: Path, roots: list[Path]) -> Iterator[Path]:
 
 def _imports(text: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the module of each import, with its leading dots, and the names that are taken from it."""
-    for match in _IMPORT.finditer(text):
-        if match["modules"] is not None:
-            for module in match["modules"].partition("#")[0].split(","):
-                yield module.split()[0] if module.split() else "", []
-        else:
-            yield match["base"], _WORD.findall(match["names"])
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return  # it cannot be imported by anything
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), [alias.name for alias in node.names]
 
 
 def _found(root: Path, parts: list[str], package: Path) -> Path | None:

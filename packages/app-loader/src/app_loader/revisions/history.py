@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Iterable
 from importlib import metadata
 
@@ -43,11 +44,17 @@ def read_revisions(code: Code) -> tuple[Revision, ...]:
     subject = f"{code.distribution} {code.version}"
     try:
         return tuple(_revisions(code))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise MigrationError(subject, [f"its revisions cannot be imported: {error}"], "mpt zoo show") from error
     except InvalidMigrationError as error:
         problems = [f"{error.subject}: {problem}" for problem in error.problems]
         raise MigrationError(subject, problems, check_command(code)) from error
+    except Exception as error:  # a file that a person is writing may raise anything
+        told = f"its revisions cannot be imported: {type(error).__name__}: {error}{_place(error)}"
+        raise MigrationError(subject, [told], f"{check_command(code)}   # once that is mended") from error
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def check_command(code: Code) -> str:

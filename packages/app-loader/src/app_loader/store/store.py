@@ -119,9 +119,9 @@ class Store:
         """Return the complete entry of one unit by its whole digest, or None; other entries are not read."""
         entries = self.path / "entries"
         for folder in entries.iterdir() if entries.is_dir() else ():
-            if folder.name.endswith(f"__{digest[:DIGEST_DIGITS]}") and (folder / "entry.json").is_file():
-                entry = Entry(folder)
-                if entry.digest == digest:
+            if folder.name.endswith(f"__{digest[:DIGEST_DIGITS]}"):
+                entry = _read_entry(folder)
+                if entry is not None and entry.digest == digest:
                     return entry
         return None
 
@@ -178,7 +178,7 @@ class Store:
         folder = self.path / "entries"
         if not folder.is_dir():
             return []
-        found = [Entry(each) for each in folder.iterdir() if (each / "entry.json").is_file()]
+        found = filter(None, map(_read_entry, folder.iterdir()))
         return sorted(found, key=lambda entry: (entry.distribution.lower(), _order(entry.version), entry.digest))
 
     def find(self, distribution: str, version: str | None = None, digest: str | None = None) -> Entry | None:
@@ -251,6 +251,8 @@ class Store:
                     self._remove(entry)
 
     def _remove(self, entry: Entry) -> None:
+        if not entry.folder.is_dir():  # another process removed it while this one waited
+            return
         doomed = self.path / "unpacking" / f"{entry.identifier}.{uuid.uuid4().hex}"
         doomed.parent.mkdir(parents=True, exist_ok=True)
         unlock_folders(entry.folder)
@@ -301,6 +303,14 @@ def unit_digest(wheels: Sequence[Wheel]) -> str:
         return wheels[0].sha256
     lines = [f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel in wheels]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _read_entry(folder: Path) -> Entry | None:
+    """Return the entry in a folder, None where it is not complete or another process just removed it."""
+    try:
+        return Entry(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _describe(

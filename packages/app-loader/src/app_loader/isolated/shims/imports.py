@@ -7,9 +7,11 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from app_loader.errors import NativeCodeError
 from app_loader.isolated._loader import isolate_spec, loader_class
 from app_loader.isolated._net import make_import, target_name
 from app_loader.isolated._unit import Unit
@@ -64,11 +66,18 @@ def util_overrides(unit: Unit) -> dict[str, Any]:
             options["submodule_search_locations"] = submodule_search_locations
         taken = dynamic_name(unit, name)
         spec = importlib.util.spec_from_file_location(taken, location, **options)
+        if _is_compiled(spec) and unit.folder in Path(str(location)).absolute().parents:
+            raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(location)])
         if spec is not None and type(spec.loader) is importlib.machinery.SourceFileLoader and spec.origin:
             return isolate_spec(spec, unit)
         return spec
 
     return {"find_spec": find_spec, "spec_from_file_location": spec_from_file_location}
+
+
+def _is_compiled(spec: ModuleSpec | None) -> bool:
+    """Whether a spec would load a compiled module; those of a unit are never loaded."""
+    return spec is not None and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader)
 
 
 def machinery_overrides(unit: Unit) -> dict[str, Any]:

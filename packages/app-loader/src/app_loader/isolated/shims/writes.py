@@ -117,6 +117,8 @@ def registering(unit: Unit, called: Any, *, returned: bool = False) -> Any:
         finally:
             if alone:
                 _registering.release()
+        if returned or any(isinstance(each, FunctionType) and _ledger.unit_of(each) is unit for each in given):
+            return result  # what was decorated, whatever stands for it now
         made_here = isinstance(result, FunctionType | functools.partial) and _ledger.unit_of(result) is None
         return registering(unit, result, returned=True) if made_here and result not in given else result
 

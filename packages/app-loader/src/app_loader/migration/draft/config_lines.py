@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app_loader.diagnosis.finding import Finding
+from app_loader.migration.draft.renamed_fields import beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +21,13 @@ class ConfigLine:
         text: an operation, or a comment.
         is_question: whether a person has to answer it.
         operation: the name of the operation's class.
+        offered: names of the operations that a person may choose instead.
     """
 
     text: str
     operation: str
     is_question: bool = False
+    offered: tuple[str, ...] = ()
 
 
 def config_lines(findings: Sequence[Finding]) -> list[ConfigLine]:
@@ -39,11 +42,19 @@ def _line(finding: Finding) -> ConfigLine | None:
     if finding.change == "kind" and new is not None:
         return _operation("ChangeKind", f"old={old!r}, new={new!r}", "the nearest kind that the code declares")
     if finding.change == "renamed":
-        return _operation("RenameField", f"old={path!r}, new={_beside(path, str(new))!r}")
+        return _operation("RenameField", f"old={path!r}, new={beside(path, str(new))!r}")
+    if finding.change == "moved":
+        return _operation(
+            "RenameField",
+            f"old={path!r}, new={beside(path, str(new))!r}",
+            f"choose: {finding.evidence[0]}; or DropField and AddField, if it means another thing",
+            offered=("DropField", "AddField"),
+        )
     if finding.change == "unknown":
-        meant = " or ".join(f"RenameField(old={path!r}, new={_beside(path, c)!r})" for c in finding.candidates)
+        meant = " or ".join(f"RenameField(old={path!r}, new={beside(path, c)!r})" for c in finding.candidates)
         remark = f"choose: or {meant}, in place of its AddField" if meant else "say why nothing is lost"
-        return _operation("DropField", f"path={path!r}, reason='', only={old!r}", remark, is_question=bool(meant))
+        offered = ("RenameField",) if meant else ()
+        return _operation("DropField", f"path={path!r}, reason='', only={old!r}", remark, offered=offered)
     if finding.change == "new":
         return _operation("AddField", f"path={path!r}, value={new!r}", "today's default: does it keep the behaviour?")
     if finding.change == "required":
@@ -54,17 +65,11 @@ def _line(finding: Finding) -> ConfigLine | None:
     return None
 
 
-def _operation(name: str, arguments: str, remark: str = "", *, is_question: bool = False) -> ConfigLine:
-    return ConfigLine(
-        text=f"{name}({arguments})," + (f"  # {remark}" if remark else ""), operation=name, is_question=is_question
-    )
+def _operation(name: str, arguments: str, remark: str = "", *, offered: tuple[str, ...] = ()) -> ConfigLine:
+    text = f"{name}({arguments})," + (f"  # {remark}" if remark else "")
+    return ConfigLine(text=text, operation=name, is_question=bool(offered), offered=offered)
 
 
 def _question(name: str, arguments: str, remark: str) -> ConfigLine:
     text = f"# choose: {name}({arguments}),  {remark}".replace("\n", " ")
     return ConfigLine(text=text, operation=name, is_question=True)
-
-
-def _beside(path: str, name: str) -> str:
-    above = path.rpartition(".")[0]
-    return f"{above}.{name}" if above else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 from mpt_format import Archive
 from policy_interface import GameRules, InvalidConfigError, PolicyArchitecture
@@ -19,6 +20,7 @@ from app_loader.diagnosis.kind_stage import find_kind
 from app_loader.errors import BuildError, MigrationError
 from app_loader.matching import Match, TensorInfo
 from app_loader.migration.draft.operations import certain_operations
+from app_loader.migration.draft.renamed_fields import follow_renamed
 from app_loader.revisions import Migrated, follow
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.route import find_route
@@ -82,6 +84,15 @@ class Sides:
         return {key: lazy.compute(key) for key, lazy in state.tensors.items() if key in wanted}
 
 
+class Built(NamedTuple):
+    """What the new code makes of a document."""
+
+    architecture: PolicyArchitecture
+    assumptions: tuple[str, ...]
+    tensors: Sequence[TensorInfo]
+    tied: list[list[str]]
+
+
 def read_sides(archive: Archive, code: Code) -> Sides:
     """Return both sides.
 
@@ -98,28 +109,45 @@ def read_sides(archive: Archive, code: Code) -> Sides:
     if kind.cls is None:
         code.architecture_class(str(document["kind"]))  # raises what is wrong with it
         raise AssertionError("a class that is there was not found")
-    subject = f"{kind.kind} of {code.distribution} {code.version}"
-    assumed = assume(document, kind.cls)
+    cls, subject = kind.cls, f"{kind.kind} of {code.distribution} {code.version}"
     try:
-        architecture = kind.cls.from_document(assumed.document)
         rules = GameRules.from_document(migrated.rules)
     except InvalidConfigError as error:
-        raise BuildError(subject, stage="config", cause=str(error), problems=error.problems, archive=path) from error
-    module = build_on_meta(architecture, rules, subject=subject, archive=path).module
-    if module is None:
-        raise MigrationError(path, [f"{subject} has no module"])
+        raise BuildError(subject, stage="rules", cause=str(error), problems=error.problems, archive=path) from error
+
+    def build(document: Mapping[str, Any]) -> Built:
+        assumed = assume(document, cls)
+        try:
+            architecture = cls.from_document(assumed.document)
+        except InvalidConfigError as error:
+            raise BuildError(
+                subject, stage="config", cause=str(error), problems=error.problems, archive=path
+            ) from error
+        module = build_on_meta(architecture, rules, subject=subject, archive=path).module
+        if module is None:
+            raise MigrationError(path, [f"{subject} has no module"])
+        return Built(architecture, assumed.assumptions, *module_signature(module))
+
+    def try_to_build(document: Mapping[str, Any]) -> Sequence[TensorInfo] | None:
+        try:
+            return build(document).tensors
+        except (BuildError, MigrationError):
+            return None
+
     old, tied_old = migrated_signature(migrated, archive)
-    new, tied_new = module_signature(module)
     record = archive.manifest.architecture
+    config = (*kind.findings, *judge_config(document, cls, record.config_sources if record else {}))
+    document, config = follow_renamed(document, config, old, try_to_build)
+    built = build(document)
     return Sides(
         archive=archive,
         code=code,
         migrated=migrated,
-        architecture=architecture,
-        assumptions=assumed.assumptions,
-        config=(*kind.findings, *judge_config(document, kind.cls, record.config_sources if record else {})),
+        architecture=built.architecture,
+        assumptions=built.assumptions,
+        config=config,
         rules=rules,
         old=old,
-        new=new,
-        tied=(tied_old, tied_new),
+        new=built.tensors,
+        tied=(tied_old, built.tied),
     )

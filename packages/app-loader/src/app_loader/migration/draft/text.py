@@ -38,7 +38,8 @@ def format_revision(
 ) -> str:
     """Return the file."""
     steps = config_lines(config)
-    names = sorted({type(op).__name__ for op in tensors} | {line.operation for line in steps})
+    written = {name for line in steps for name in (line.operation, *line.offered)}
+    names = sorted({type(op).__name__ for op in tensors} | written)
     text = _HEAD.format(written_by=written_by, version=version, kind=kind, names=", ".join([*names, "Revision"]))
     for rename in renames:
         text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {rename.value:.80}\n"
