@@ -33,6 +33,8 @@ def follow_renamed(
         build: tries a document.
     """
     findings = list(config)
+    if not any(finding.change == "unknown" and finding.candidates for finding in config):
+        return document, tuple(findings)  # building costs seconds for a large policy
     fits = _count_fitting(old, build(document))
     for finding in config:
         if finding.change != "unknown":
@@ -43,12 +45,13 @@ def follow_renamed(
             tried = _renamed(document, finding.subject, name)
             if taken is None or tried is None:
                 continue
-            more = _count_fitting(old, build(tried)) - fits
-            if more > 0:
+            fitting = _count_fitting(old, build(tried))
+            if fitting > fits:
+                more = fitting - max(fits, 0)
                 said = f"with {target} = {finding.old!r:.40} {more} more old tensors have a shape of the code"
                 findings[findings.index(finding)] = replace(finding, change="moved", new=name, evidence=(said,))
                 findings.remove(taken)
-                document, fits = tried, fits + more
+                document, fits = tried, fitting
                 break
     return document, tuple(findings)
 
