@@ -55,7 +55,7 @@ def describe_global(value: Any) -> str:
     if inspect.isclass(value) and value in torch._tensor_classes:
         return "tensor"
     if inspect.isclass(value):
-        return "class"
+        return "list" if issubclass(value, list) else "class"
     if callable(value):
         return "function"
     return "value"
@@ -106,6 +106,7 @@ def extract() -> dict[str, Any]:
         "allowed": dict(sorted({**allowed, **by_import}.items())),
         "blocked_modules": sorted(unpickler._blocklisted_modules),
         "set_item_types": set_item_types,
+        "appends_to_subclasses": "_check_append_target" in source,
         "pending_newobj": "_PendingNewobj" in source,
         "exact_records": refuses_longer_records(),
         "safetensors_by_name": ".safetensors" in inspect.getsource(torch.load),

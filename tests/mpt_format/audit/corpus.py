@@ -16,6 +16,7 @@ import functools
 import io
 import pathlib
 import pickle
+import traceback
 import types
 import uuid
 import warnings
@@ -139,6 +140,12 @@ def _deep(depth: int) -> list[Any]:
     return made
 
 
+def _with_note() -> ValueError:
+    made = ValueError("bad")
+    made.add_note("seen twice")
+    return made
+
+
 def _optimizer_state(name: str) -> dict[str, Any]:
     net = Net()
     optimizer = getattr(torch.optim, name)(net.parameters(), lr=1e-3)
@@ -211,6 +218,13 @@ VALUES: dict[str, Callable[[], Any]] = {
     "class": lambda: {"c": Net},
     "partial": lambda: {"p": functools.partial(schedule, 0.5)},
     "exception": lambda: {"e": ValueError("bad")},
+    "exceptions of every build": lambda: {
+        "group": ExceptionGroup("several", [ValueError(1), OSError(2, "no", "file")]),
+        "text": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+        "line": SyntaxError("bad", ("file", 1, 2, "text")),
+    },
+    "exception with attributes": lambda: {"e": _with_note(), "i": ImportError("bad", name="module")},
+    "stack summary": lambda: {"at": traceback.StackSummary.from_list([("file", 1, "function", "text")])},
     "numpy array": lambda: {"a": np.arange(6, dtype=np.float32).reshape(2, 3)},
     "numpy int array": lambda: {"a": np.arange(3), "b": [np.zeros(2, dtype=bool)]},
     "numpy object array": lambda: {"a": np.array([1, "a", None], dtype=object)},

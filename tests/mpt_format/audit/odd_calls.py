@@ -144,8 +144,8 @@ def odd_calls(rules: Rules) -> Iterator[tuple[str, bytes]]:
     """Every allowed name of a torch version with all else."""
     for name, kind in sorted(rules.allowed.items()):
         module, _, attribute = name.rpartition(".")
-        for described, arguments in _arguments(name, kind in ("function", "class", "tensor")):
-            for opcode in (b"R", b"\x81") if kind in ("class", "tensor") else (b"R",):
+        for described, arguments in _arguments(name, kind in ("function", "class", "list", "tensor")):
+            for opcode in (b"R", b"\x81") if kind in ("class", "list", "tensor") else (b"R",):
                 yield f"{name}({described}) {opcode!r}", pack(glob(module, attribute) + arguments + opcode)
         for described in ("tensor", "{}", "[1]", "1"):
             yield f"{name}(*{described})", pack(glob(module, attribute) + VALUES[described] + b"R")

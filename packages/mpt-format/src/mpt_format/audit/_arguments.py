@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from ._exceptions import EXCEPTION_JUDGES, MADE_WITHOUT_ARGUMENTS
 from ._nodes import ByteArray, Call, DictNode, Global, Node, SetNode
 from ._rebuild_arguments import REBUILD_JUDGES, judge_parameter, may_be_tensor
 from ._result_type import result_type
@@ -52,6 +53,7 @@ _FILLED_LATER = frozenset(
         "collections.OrderedDict",
         "torch.distributed._mesh_layout._FlatLayout",
         "torch.distributed._mesh_layout._MeshLayout",
+        *MADE_WITHOUT_ARGUMENTS,
     }
 )
 """Classes whose `__new__`, which is all that NEWOBJ calls, does not look at its arguments."""
@@ -299,6 +301,7 @@ _JUDGES: dict[str, Callable[[Args], str | None]] = {
     **{f"torch.cuda.{kind}": _judge_gpu_tensor for kind in _DENSE_TYPES},
     **{f"torch.cuda.sparse.{kind}": _judge_gpu_tensor for kind in _DENSE_TYPES},
     **REBUILD_JUDGES,
+    **EXCEPTION_JUDGES,
 }
 JUDGED = frozenset(_JUDGES)
 """Names of functions whose arguments are judged."""

@@ -16,7 +16,7 @@ from ._nodes import Call, Global, Node
 from ._result_type import find_numpy_dtype_class, result_type
 from ._stream import Event
 from ._torch_rules import find_refusal, torch_name
-from ._torch_table import Rules
+from ._torch_table import Rules, load_rules
 
 CONVERT_TO: dict[str, str] = {
     "datetime": "text: `value.isoformat()` with its zone, or the number `value.timestamp()`",
@@ -90,9 +90,16 @@ CONVERT_TO: dict[str, str] = {
 
 
 def describe_versions(versions: list[str]) -> str:
-    """`2.9 to 2.15` for versions in a row; the table is complete, so first and last name them all."""
-    short = [".".join(version.split(".")[:2]) for version in versions]
-    return short[0] if len(short) == 1 else f"{short[0]} to {short[-1]}"
+    """`2.9 to 2.13 and 2.15`: versions that stand in a row in the table are named by the first and the last."""
+    order = {version: at for at, version in enumerate(load_rules())}
+    rows: list[list[str]] = []
+    for version in versions:
+        if rows and order[version] == order[rows[-1][-1]] + 1:
+            rows[-1].append(version)
+        else:
+            rows.append([version])
+    short = [[".".join(version.split(".")[:2]) for version in (row[0], row[-1])] for row in rows]
+    return " and ".join(first if first == last else f"{first} to {last}" for first, last in short)
 
 
 def needed_names(nodes: Iterable[Node]) -> list[str]:

@@ -46,6 +46,7 @@ def _distinct_rules() -> dict[str, Rules]:
             rules.opcodes,
             tuple(rules.allowed),
             rules.set_item_types,
+            rules.appends_to_subclasses,
             rules.safetensors_by_name,
             rules.exact_records,
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._arguments import JUDGED, find_misuse
+from ._exceptions import judge_state
 from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, Unresolvable
 from ._opcodes import opcode_name
 from ._result_type import result_type
@@ -150,6 +151,10 @@ def _judge_change(event: Any, rules: Rules, also_allowed: AbstractSet[str]) -> R
         return _judge_build(offset, target, state, rules, also_allowed)
     found = result_type(node)
     if kind == APPEND:
+        if rules.appends_to_subclasses and (
+            rules.allowed.get(found) == "list" or (found in also_allowed and found not in _NO_LISTS)
+        ):
+            return None
         return Refusal(offset=offset, reason=f"Can only append to lists, but got {found}", node=node)
     if kind == SETITEM:
         if rules.set_item_types is not None and found not in rules.set_item_types:
@@ -164,6 +169,8 @@ def _judge_change(event: Any, rules: Rules, also_allowed: AbstractSet[str]) -> R
     return Refusal(offset=offset, reason=f"Unsupported operand on {found}", node=node)
 
 
+_NO_LISTS = frozenset({"collections.deque"})
+"""Classes that are appended to and are no subclasses of list."""
 _NO_STATE = ("list", "dict", "tuple", "str", "int", "float", "NoneType", "bool", "bytes", "storage", "frozenset")
 
 
@@ -181,9 +188,12 @@ def _judge_build(
         return Refusal(offset=offset, reason="TypeError: the state of an OrderedDict is no dict", node=target)
     if found == "Counter":
         return None
-    if (found in rules.allowed or found in also_allowed) and found not in _NO_STATE:
-        if rules.allowed.get(found) == "class" and found not in also_allowed and state is not None:
-            return Refusal(offset=offset, reason=f"AttributeError: a {found} takes no state", node=target)
+    # an exception that is allowed under Python 2's name of its module is the same class
+    by_hand = found in also_allowed or found.replace("builtins.", "exceptions.", 1) in also_allowed
+    if (found in rules.allowed or by_hand) and found not in _NO_STATE:
+        if rules.allowed.get(found) in ("class", "list") and not by_hand and state is not None:
+            reason = judge_state(found, state)
+            return None if reason is None else Refusal(offset=offset, reason=reason, node=target)
         return None
     return Refusal(
         offset=offset,

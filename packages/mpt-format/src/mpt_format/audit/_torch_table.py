@@ -26,10 +26,12 @@ class Rules:
     torch: str
     opcodes: frozenset[int]
     allowed: dict[str, str]
-    """Global name -> class, function, dtype, storage, tensor or value."""
+    """Global name -> class, list (a subclass of it), function, dtype, storage, tensor or value."""
     blocked_modules: frozenset[str]
     set_item_types: frozenset[str] | None
     """Types that SETITEM(S) works on; None where every type does."""
+    appends_to_subclasses: bool
+    """Whether APPEND(S) works on allow-listed subclasses of list as well."""
     safetensors_by_name: bool
     """Whether `torch.load` opens a file whose name ends in `.safetensors`."""
     exact_records: bool
@@ -55,6 +57,7 @@ def load_rules() -> dict[str, Rules]:
             allowed=facts["allowed"],
             blocked_modules=frozenset(facts["blocked_modules"]),
             set_item_types=None if facts["set_item_types"] is None else frozenset(facts["set_item_types"]),
+            appends_to_subclasses=facts["appends_to_subclasses"],
             safetensors_by_name=facts["safetensors_by_name"],
             exact_records=facts["exact_records"],
             storage_dtypes=facts["storage_dtypes"],
