@@ -308,3 +308,37 @@ def test_a_draft_beside_a_broken_history_is_refused_and_names_the_check(
     document = json.loads(zoo.run("diagnose", zoo.path, "--code", "2.0.0", "--json").stdout)
     assert document["next"]
     assert not any("migrate draft" in each for each in document["next"])
+
+
+def test_a_revision_that_is_too_narrow_is_told_and_names_no_command_that_says_the_same_again(zoo: DriftZoo) -> None:
+    revision = (
+        "from policy_interface.migrations import *\n"
+        "REVISIONS = (Revision(id='r1_width', parents=(), since='2.0', kinds=('drifting',), summary='', reviewed=True,"
+        " config=(DropField(path='rate', reason='it was never read', only=0.25),)),)\n"
+    )
+    zoo.add("2.0.0", SOURCE.replace("    rate: float = 0.5\n", ""), migrations=revision)
+    document = json.loads(zoo.run("diagnose", zoo.path, "--code", "2.0.0", "--json").stdout)
+    (found,) = (f for f in document["findings"] if f["stage"] == "revisions")
+    assert all(part in found["message"] for part in ("rate", "0.5", "0.25"))
+    assert not any(command.startswith(("mpt diagnose", "mpt migrate")) for command in document["next"])
+    assert [zoo.paste(command).exit_code for command in document["next"]] == [0]
+    for arguments in (("migrate", zoo.path, "-o", zoo.folder / "new.mpt"), ("migrate", "draft", zoo.path)):
+        refused = zoo.run(*arguments, "--to", "2.0.0")
+        assert refused.exit_code == 1
+        assert zoo.paste(refused.stderr.rpartition("Run: ")[2].strip()).exit_code == 0
+
+
+def test_a_revision_whose_tensors_do_not_fit_leads_from_the_migration_to_the_diagnosis_and_on(zoo: DriftZoo) -> None:
+    revision = (
+        "from policy_interface.migrations import *\n"
+        "REVISIONS = (Revision(id='r1_stem', parents=(), since='2.0', kinds=('drifting',), summary='', reviewed=True,"
+        " tensors=(Rename(old='root.{leaf}', new='stem.{leaf}'),)),)\n"
+    )
+    zoo.add("2.0.0", SOURCE.replace("self.inp", "self.stem"), migrations=revision)
+    refused = zoo.run("migrate", zoo.path, "--to", "2.0.0", "-o", zoo.folder / "new.mpt")
+    assert refused.exit_code == 1
+    first = zoo.paste(refused.stderr.rpartition("Run: ")[2].strip())
+    assert "root.{leaf}" in first.stdout
+    command = first.stdout.rpartition("next:")[2].strip()
+    assert not command.startswith("mpt diagnose")
+    assert zoo.paste(command).exit_code == 0

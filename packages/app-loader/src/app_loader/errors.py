@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from app_loader.resolve import Resolution
     from app_loader.witness import WitnessReport
 
+LOAD_TRAINED = "mpt load ARCHIVE --code trained   # the code it was trained with"
+"""What to run where an archive cannot follow other code."""
+
 _SHOWN = 12
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from app_loader.cli._completing import CompletingCommand
 
 if TYPE_CHECKING:
     from policy_interface.migrations import Revision
 
+    from app_loader.cli._zoo_here import ZooProject
     from app_loader.code import Code
     from app_loader.migration.batch import BatchItem
     from app_loader.migration.proof import Proof
@@ -129,17 +133,31 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
 
 
 @migrate.command("check", cls=CompletingCommand)
-@click.option("--distribution", default="model-zoo", show_default=True, help="The distribution with the revisions.")
+@click.option(
+    "--distribution",
+    default="model-zoo",
+    show_default="the zoo whose folder this is, else model-zoo",
+    help="The distribution with the revisions.",
+)
 @click.option("--code", default="current", show_default=True, help="current (the installed one), or a stored version.")
 @click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.pass_context
 def check(ctx: click.Context, distribution: str, code: str = "current", store: str | None = None) -> None:
-    """Check the revisions of a zoo: one head, no cycle, every parent there, no draft."""
+    """Check the revisions of a zoo: one head, no cycle, every parent there, no draft, every summary and reason."""
     from mpt_format.cli.output import print_table
 
+    from app_loader.cli._zoo_here import find_zoo_here
     from app_loader.revisions.history import read_revisions
+    from app_loader.revisions.unfinished import find_unfinished
 
-    revisions = read_revisions(_find_code(distribution, code, store))
+    here = None
+    if ctx.get_parameter_source("distribution") == ParameterSource.DEFAULT:
+        here = find_zoo_here(Path.cwd())
+    found = _find_code(distribution if here is None else here.name, code, store, here)
+    revisions = read_revisions(found)
+    click.echo(f"{found.distribution} {found.version}: {len(revisions) or 'no'} revision{'s'[: len(revisions) != 1]}")
+    if not revisions:
+        return
     print_table(
         ("revision", "since", "parents", "kinds", "state"),
         ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in revisions),
@@ -148,29 +166,36 @@ def check(ctx: click.Context, distribution: str, code: str = "current", store: s
     drafts = [r.id for r in revisions if not r.reviewed]
     if drafts:
         problems.append(f"unreviewed drafts: {', '.join(drafts)}")
+    problems += [problem for revision in revisions for problem in find_unfinished(revision)]
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
         ctx.exit(1)
 
 
-def _find_code(distribution: str, version: str, store: str | None) -> Code:
+def _find_code(distribution: str, version: str, store: str | None, here: ZooProject | None) -> Code:
     from packaging.utils import canonicalize_name
 
+    from app_loader.cli._zoo_here import find_zoos_installed
     from app_loader.code import StoredCode, find_installed
     from app_loader.store import Store
 
     if version == "current":
         installed = find_installed(distribution)
-        if installed is None:
-            raise click.UsageError(
-                f"{distribution} is not installed; --distribution NAME takes another zoo, --code VERSION a stored one"
-            )
-        return installed
+        if installed is not None:
+            return installed
+        commands = [f"mpt migrate check --distribution {name}" for name in find_zoos_installed()]
+        if here is not None:
+            install = "uv pip install --no-deps"
+            commands = [f"{install} --python {quote(sys.executable)} --editable {quote(str(here.folder))}"]
+        raise click.UsageError(
+            f"{distribution} is not installed beside this command, in {sys.prefix}; --distribution NAME takes another "
+            "zoo, --code VERSION a stored one" + "".join(f"\nRun: {command}" for command in commands)
+        )
     for entry in Store(store).entries():
         if (canonicalize_name(entry.distribution), entry.version) == (canonicalize_name(distribution), version):
             return StoredCode(entry)
-    raise click.UsageError(f"{distribution} {version} is not in the store: mpt zoo list")
+    raise click.UsageError(f"{distribution} {version} is not in the store\nRun: mpt zoo list")
 
 
 def _contradictions(revisions: Sequence[Revision]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from mpt_format import Archive
 
 from app_loader.code import Code
 from app_loader.diagnosis.finding import Finding
-from app_loader.errors import MigrationError
+from app_loader.errors import LOAD_TRAINED, MigrationError
 from app_loader.revisions import Migrated, follow
 from app_loader.revisions.history import read_known_history
 from app_loader.revisions.route import find_route
@@ -39,17 +39,19 @@ def find_way(archive: Archive, code: Code) -> Way:
         route = find_route(archive.manifest, archive.architecture, code, subject=str(archive.path))
         migrated = follow(archive, route) if route.revisions else None
     except MigrationError as error:
+        # this is the diagnosis: where it is what would be named, the way ends here
+        command = LOAD_TRAINED if error.next_command.startswith("mpt diagnose") else error.next_command
         found = (
             Finding(
                 stage="revisions",
                 severity="error",
                 subject="revisions",
                 message=problem,
-                next_command=error.next_command,
+                next_command=command,
             )
             for problem in error.problems
         )
-        return Way(findings=tuple(found), next_command=error.next_command)
+        return Way(findings=tuple(found), next_command=command)
     how = "undone on the way" if route.backwards else "followed on the way"
     followed = (
         Finding(

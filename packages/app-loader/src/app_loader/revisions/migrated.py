@@ -11,7 +11,7 @@ from mpt_format import Archive
 from policy_interface.migrations import InvalidMigrationError, Rename, Revision
 from torch import Tensor, nn
 
-from app_loader.errors import MigrationError
+from app_loader.errors import LOAD_TRAINED, MigrationError
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.route import Route
 from app_loader.revisions.tensors import TensorState, apply_tensor_ops
@@ -189,7 +189,7 @@ def _tensor_ops(revision: Revision, backwards: bool) -> tuple[Any, ...]:
     try:
         return revision.inverted_tensors() if backwards else revision.tensors
     except InvalidMigrationError as error:
-        raise MigrationError(revision.id, error.problems, "mpt migrate check") from error
+        raise MigrationError(revision.id, error.problems, LOAD_TRAINED) from error
 
 
 def _documents(
@@ -206,5 +206,6 @@ def _documents(
             if rules is not None:
                 rules = op.apply(rules)
     except InvalidMigrationError as error:
-        raise MigrationError(f"{subject} at {revision.id}", error.problems, "mpt diagnose ARCHIVE") from error
+        told = f"{LOAD_TRAINED}; or let {revision.id} say what becomes of such a config"
+        raise MigrationError(f"{subject} at {revision.id}", error.problems, told) from error
     return document, rules

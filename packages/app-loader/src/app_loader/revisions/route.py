@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from policy_interface.migrations import ChangeKind, InvalidMigrationError, Revision, RevisionGraph
 
 from app_loader.code import Code
-from app_loader.errors import MigrationError
+from app_loader.errors import LOAD_TRAINED, MigrationError
 from app_loader.revisions.history import check_command, read_known_history
 
 
@@ -63,7 +63,7 @@ def find_route(manifest: Manifest, document: Mapping[str, Any], code: Code, *, s
     if backwards:
         ordered.reverse()
     concerned = tuple(_of_kind(ordered, str(document.get("kind")), backwards))
-    _check_followable(concerned, subject)
+    _check_followable(concerned, subject, check_command(code))
     heads = [name for name in there if not any(name in graph.revisions[other].parents for other in there)]
     return Route(revisions=concerned, backwards=backwards, head=heads[0] if heads else None)
 
@@ -118,16 +118,18 @@ def _of_kind(revisions: list[Revision], kind: str, backwards: bool) -> list[Revi
     return concerned
 
 
-def _check_followable(revisions: tuple[Revision, ...], subject: str) -> None:
+def _check_followable(revisions: tuple[Revision, ...], subject: str, check: str) -> None:
     problems = []
+    next_command = LOAD_TRAINED
     for revision in revisions:
         if not revision.reviewed:
             questions = f" with {len(revision.open_questions)} open question(s)" if revision.open_questions else ""
             problems.append(f"{revision.id} is a draft that no person has reviewed{questions}")
+            next_command = f"{check}   # says what is left to finish before it is set to reviewed=True"
         elif revision.blocked:
             problems.append(f"{revision.id} ({revision.since}) cannot be followed: {revision.blocked}")
     if problems:
-        raise MigrationError(subject, problems, "mpt load ARCHIVE --code trained   # the code it was trained with")
+        raise MigrationError(subject, problems, next_command)
 
 
 def _parse(version: str) -> Version:
