@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import types
@@ -66,3 +67,20 @@ def test_editable_install_is_found_by_its_folder(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "editable_zoo.Layer [editable-zoo 3.1]"
+
+
+def test_a_package_that_is_installed_later_is_found_in_the_same_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "late_zoo.py").write_text("class Late: pass\n")
+    late = importlib.import_module("late_zoo").Late
+    assert origin_of(late).distribution == ""
+    info = tmp_path / "late_zoo-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: late-zoo\nVersion: 1.0\n")
+    (info / "RECORD").write_text("late_zoo.py,,\n")
+    found = origin_of(late)
+    del sys.modules["late_zoo"]
+    assert str(found) == "late_zoo.Late [late-zoo 1.0]"

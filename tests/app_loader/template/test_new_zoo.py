@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,12 @@ import pytest
 import torch
 from app_loader import Store, load_policy, save_policy
 from app_loader.cli.new_zoo import new_zoo
-from app_loader.settings import Settings
-from app_loader.template import find_index, parse_index, parse_zoo_name, write_zoo
+from app_loader.settings import Index, Settings
+from app_loader.template import NoIndexError, find_index, parse_index, parse_zoo_name, write_zoo
 from app_loader.template.names import ZooNameError
 from app_loader.template.write import FolderTakenError
 from click.testing import CliRunner
+from mpt_format.cli import mpt
 from policy_interface import DiscreteActions, Feature, GameRules, Policy, origin_of
 
 RULES = GameRules(
@@ -56,7 +58,7 @@ def run(zoo: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_new_zoo_passes_its_own_tests(zoo: Path) -> None:
     done = run(zoo, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 def test_new_zoo_keeps_its_import_contracts_and_they_bite(zoo: Path, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_names_of_a_zoo_follow_from_one() -> None:
 
 
 def test_a_new_zoo_gets_the_contract_from_the_index_that_is_named(tmp_path: Path) -> None:
-    (tmp_path / "wheels" / "simple").mkdir(parents=True)
+    (tmp_path / "wheels" / "simple" / "policy-interface").mkdir(parents=True)
     (tmp_path / "wheels" / "policy_interface-1.0.0-py3-none-any.whl").touch()
     wanted = {
         str(tmp_path / "wheels"): {"url": str(tmp_path / "wheels"), "format": "flat"},
@@ -145,3 +147,49 @@ def test_a_new_zoo_gets_the_contract_from_the_index_that_is_named(tmp_path: Path
     found = find_index(Settings(wheelhouses=(tmp_path / "wheels",)))
     assert found == parse_index(str(tmp_path / "wheels"))
     assert find_index(Settings()) is None
+
+
+@pytest.mark.parametrize("text", ["wheels", "./whelhouse", "file:///nowhere/simple", "packages.example.org/simple/"])
+def test_an_index_that_cannot_have_the_contract_is_refused_before_anything_is_written(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoIndexError) as caught:
+        parse_index(text)
+    assert caught.value.text == text
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert CliRunner().invoke(mpt, ["new-zoo", "my-zoo", "--index", text]).exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
+
+
+def test_an_index_of_the_settings_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+    gone = Index(url=str(tmp_path / "gone"), packages=("*",))
+    there = Index(url="https://packages.example.org/simple/", packages=("*",))
+    assert find_index(Settings(indexes=(gone, there))) == parse_index(there.url)
+    assert find_index(Settings(indexes=(gone,))) is None
+
+
+def test_where_no_index_is_known_the_next_command_uses_the_environment_that_has_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = CliRunner().invoke(mpt, ["new-zoo", "my-zoo", "--into", "a folder"])
+    assert written.exit_code == 0
+    steps = written.stdout.rpartition("next: ")[2].split(" && ")
+    commands = [shlex.split(step) for step in steps]
+    assert commands[0] == ["cd", "a folder"]
+    assert (tmp_path / "a folder" / "pyproject.toml").is_file()
+    assert not any(command[:2] == ["uv", "sync"] for command in commands)
+    assert commands[1][:5] == ["uv", "pip", "install", "--python", sys.executable]
+    assert commands[2] == [sys.executable, "-m", "pytest"]
+
+
+def test_where_an_index_is_known_the_next_command_syncs_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "policy_interface-1.0.0-py3-none-any.whl").touch()
+    monkeypatch.chdir(tmp_path)
+    written = CliRunner().invoke(mpt, ["new-zoo", "my-zoo", "--index", "wheels"])
+    assert written.stdout.rpartition("next: ")[2].startswith("cd my-zoo && uv sync && ")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -74,9 +75,29 @@ def _module_origin(name: str) -> Origin:
     return Origin(distribution=owner, version=metadata.version(owner) if owner else "", module=name)
 
 
-@cache
+_FOUND: dict[tuple[str, str | None], str] = {}
+"""Owners that were found, by top-level name and file: a name that nobody owns yet may be installed later."""
+
+
 def _owner(top_level: str, file: str | None) -> str:
-    listed = sorted(set(_listed_owners().get(top_level, ())))
+    key = top_level, file
+    if key not in _FOUND:
+        found = _find_owner(top_level, file, _environment())
+        if not found:
+            return ""
+        _FOUND[key] = found
+    return _FOUND[key]
+
+
+def _environment() -> tuple[tuple[str, int], ...]:
+    """Return what changes when something is installed: the folders that modules come from, with their times."""
+    folders = [(path, Path(path)) for path in sys.path]
+    return tuple((path, folder.stat().st_mtime_ns) for path, folder in folders if folder.is_dir())
+
+
+@lru_cache(maxsize=1024)
+def _find_owner(top_level: str, file: str | None, environment: tuple[tuple[str, int], ...]) -> str:
+    listed = sorted(set(_listed_owners(environment).get(top_level, ())))
     if listed:
         return listed[0]
     # An editable install lists no modules; its direct_url.json names the project's folder.
@@ -88,8 +109,8 @@ def _owner(top_level: str, file: str | None) -> str:
     return ""
 
 
-@cache
-def _listed_owners() -> dict[str, list[str]]:
+@lru_cache(maxsize=1)
+def _listed_owners(environment: tuple[tuple[str, int], ...]) -> dict[str, list[str]]:
     return {top: list(names) for top, names in metadata.packages_distributions().items()}
 
 

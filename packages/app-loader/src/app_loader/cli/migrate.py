@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app_loader.cli._zoo_here import ZooProject
     from app_loader.code import Code
     from app_loader.migration.batch import BatchItem
+    from app_loader.migration.draft import Draft
     from app_loader.migration.proof import Proof
     from app_loader.migration.write import MigrationReport
 
@@ -130,6 +131,32 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
     else:
         output.write_text(drafted.text, encoding="utf-8")
         click.echo(f"{output}: {drafted.summary}")
+        for line in _after_draft(drafted, path, store):
+            click.echo(line)
+
+
+def _after_draft(drafted: Draft, path: Path, store: str | None) -> Iterator[str]:
+    """Yield what a person does with a draft that has something to say."""
+    from app_loader.code import StoredCode
+    from app_loader.commands import complete
+    from app_loader.revisions.history import check_command, find_declared
+
+    code = drafted.code
+    if code is None or not drafted.changes:
+        return
+    listed = ", ".join(find_declared(code))
+    if not listed:
+        yield (
+            f"{code.distribution} declares no revisions yet; in its pyproject.toml, below "
+            '[project.entry-points."policy_interface.migrations"]: zoo = "PACKAGE.migrations:REVISIONS"'
+        )
+    where = listed or "those REVISIONS"
+    if isinstance(code, StoredCode):
+        yield f"next: finish it and list its REVISION in {where} of a release after {code.version}"
+        return
+    yield f"next: finish it, set reviewed=True and list its REVISION in {where}; then"
+    yield f"  {check_command(code)}"
+    yield "  " + complete("mpt migrate ARCHIVE -o new.mpt --prove", archive=str(path), store=store)
 
 
 @migrate.command("check", cls=CompletingCommand)

@@ -20,10 +20,12 @@ import click
     help="Where policy-interface comes from; a wheelhouse or index of mpt.toml that has it when left out.",
 )
 def new_zoo(name: str, into: str | None, index: str | None = None) -> None:
-    """Write a new model zoo: one architecture, the conformance test, import contracts and a release workflow.
+    """Write a new model zoo: one architecture, the conformance test, import contracts, migrations, a release workflow.
 
     The package depends on policy-interface alone; its wheel is added to a store and loads through load_policy.
     """
+    import shlex
+    import sys
     from pathlib import Path
 
     from app_loader.settings import read_settings
@@ -34,6 +36,15 @@ def new_zoo(name: str, into: str | None, index: str | None = None) -> None:
     named = parse_index(index) if index else find_index(read_settings())
     for path in write_zoo(names, folder, named):
         click.echo(str(path))
-    if named is None:
-        click.echo(f"policy-interface is on no public index: name yours in {folder / 'pyproject.toml'}, or use --index")
-    click.echo(f"next: cd {folder} && uv sync && uv run pytest && uv build --wheel")
+    there, build = shlex.quote(str(folder)), "uv build --wheel"
+    if named is not None:
+        click.echo(f"next: cd {there} && uv sync && uv run pytest && {build}")
+        return
+    python = shlex.quote(sys.executable)
+    click.echo(
+        "policy-interface is on no public index, and no settings here say where yours is: name it in "
+        f"{folder / 'pyproject.toml'} before you run uv sync, or use --index; until then the environment of this "
+        "command has it"
+    )
+    install = f"uv pip install --python {python} --editable . --group dev"
+    click.echo(f"next: cd {there} && {install} && {python} -m pytest && {build}")

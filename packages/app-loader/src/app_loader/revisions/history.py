@@ -63,17 +63,19 @@ def check_command(code: Code) -> str:
     return f"mpt migrate check --distribution {code.distribution}{version}"
 
 
-def _revisions(code: Code) -> Iterable[Revision]:
+def find_declared(code: Code) -> tuple[str, ...]:
+    """Return where a version of model code says that its revisions are, as in ``my_zoo.migrations:REVISIONS``."""
     if isinstance(code, StoredCode):
-        points = code.entry.entry_points(ENTRY_POINTS)
-        for value in points.values():
-            module, _, attribute = value.partition(":")
-            yield from getattr(code.entry.import_module(module), attribute)
-        return
+        return tuple(code.entry.entry_points(ENTRY_POINTS).values())
     try:
         distribution = metadata.distribution(code.distribution)
     except metadata.PackageNotFoundError:
-        return
-    for point in distribution.entry_points.select(group=ENTRY_POINTS):
-        module, _, attribute = point.value.partition(":")
-        yield from getattr(importlib.import_module(module), attribute)
+        return ()
+    return tuple(point.value for point in distribution.entry_points.select(group=ENTRY_POINTS))
+
+
+def _revisions(code: Code) -> Iterable[Revision]:
+    load = code.entry.import_module if isinstance(code, StoredCode) else importlib.import_module
+    for value in find_declared(code):
+        module, _, attribute = value.partition(":")
+        yield from getattr(load(module), attribute)

@@ -96,8 +96,8 @@ def _followed_by_archive(graph: RevisionGraph, manifest: Manifest) -> frozenset[
 
 
 def _released_until(graph: RevisionGraph, version: str) -> frozenset[str]:
-    limit = _parse(version)
-    return frozenset(name for name, revision in graph.revisions.items() if _parse(revision.since) <= limit)
+    limit = parse_version(version)
+    return frozenset(name for name, revision in graph.revisions.items() if parse_version(revision.since) <= limit)
 
 
 def _last(graph: RevisionGraph, wanted: frozenset[str]) -> str:
@@ -132,7 +132,8 @@ def _check_followable(revisions: tuple[Revision, ...], subject: str, check: str)
         raise MigrationError(subject, problems, next_command)
 
 
-def _parse(version: str) -> Version:
+def parse_version(version: str) -> Version:
+    """Return a version to be compared; one that is none comes before all others."""
     try:
         return Version(version)
     except InvalidVersion:

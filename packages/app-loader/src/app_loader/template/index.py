@@ -5,12 +5,31 @@ A name alone is looked up in the public index, where it may belong to a stranger
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app_loader.errors import LoaderError
 from app_loader.settings import Settings
 
 CONTRACT = "policy-interface"
+
+
+class NoIndexError(LoaderError, ValueError):
+    """What was named is no place where a package could come from.
+
+    Attributes:
+        text: what was named.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        self.text = text
+        self.reason = reason
+        super().__init__(
+            f"{CONTRACT} cannot come from {text!r}: {reason}; expected a folder of wheels, a folder with an index of "
+            "them, or a URL with its scheme, as in https://packages.example.org/simple/"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +46,34 @@ class NamedIndex:
 
 
 def parse_index(text: str) -> NamedIndex:
-    """Return the index that a person named: a URL, or a folder, of wheels or of a simple API."""
-    folder = Path(text.removeprefix("file://"))
-    if not folder.is_dir():
+    """Return the index that a person named: a URL, or a folder, of wheels or of a simple API.
+
+    Raises:
+        NoIndexError: no URL, and no such folder, or a folder in which the contract is not.
+    """
+    if "://" in text and not text.startswith("file://"):
         return NamedIndex(url=text, flat=False)
-    flat = any(folder.glob("*.whl"))
-    return NamedIndex(url=str(folder.resolve()) if flat else folder.resolve().as_uri(), flat=flat)
+    folder = Path(text.removeprefix("file://")).expanduser()
+    if not folder.is_dir():
+        raise NoIndexError(text, "it is no folder here")
+    if _has_wheel(folder, CONTRACT):
+        return NamedIndex(url=str(folder.resolve()), flat=True)
+    if (folder / CONTRACT).is_dir():
+        return NamedIndex(url=folder.resolve().as_uri(), flat=False)
+    raise NoIndexError(text, f"it has neither a wheel of {CONTRACT} nor a page {CONTRACT}/ of an index")
+
+
+def _has_wheel(folder: Path, distribution: str) -> bool:
+    return any(folder.glob(f"{distribution.replace('-', '_')}-*.whl"))
 
 
 def find_index(settings: Settings) -> NamedIndex | None:
     """Return the first configured wheelhouse or index that has the contract, None when there is none."""
     for folder in settings.wheelhouses:
-        if any(folder.glob("policy_interface-*.whl")):
+        if _has_wheel(folder, CONTRACT):
             return parse_index(str(folder))
-    return next((parse_index(index.url) for index in settings.indexes if index.gives(CONTRACT)), None)
+    for index in settings.indexes:
+        if index.gives(CONTRACT):
+            with suppress(NoIndexError):  # a folder that is gone since it was listed
+                return parse_index(index.url)
+    return None

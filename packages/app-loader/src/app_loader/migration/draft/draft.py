@@ -17,6 +17,7 @@ from app_loader.migration.draft.operations import certain_operations, open_opera
 from app_loader.migration.draft.sides import read_sides
 from app_loader.migration.draft.source_renames import AttributeRename, find_renames, read_sources
 from app_loader.migration.draft.text import format_revision
+from app_loader.revisions.route import parse_version
 from app_loader.store import Store
 
 
@@ -32,6 +33,8 @@ class Draft:
         summary: one line about it.
         matches: what was known of every new tensor at the end.
         trial: what was tried, what was not and why: one sentence each; empty when nothing was open.
+        code: the code that it leads to; None where that is not known.
+        changes: whether anything has to change between the archive and the code.
     """
 
     text: str
@@ -40,6 +43,8 @@ class Draft:
     summary: str
     matches: tuple[Match, ...]
     trial: tuple[str, ...] = ()
+    code: Code | None = None
+    changes: bool = True
 
 
 def draft_revision(path: str | Path, *, code: str = "current", store: Store, trial: bool = True) -> Draft:
@@ -74,6 +79,7 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
         met = meets_witness(sides, matches) if trial else None
         lines = config_lines(sides.config)
         route = sides.migrated.route
+        same = _same_release(archive, chosen)
         text = format_revision(
             kind=str(sides.migrated.architecture["kind"]),
             version=chosen.version,
@@ -84,21 +90,44 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
             renames=renames,
             tried=found.settled,
             met=met,
-            notes=[*_followed(route.ids), *(f"Assumed: {said}" for said in sides.assumptions), *found.said],
+            notes=[*_followed(route.ids), *same, *(f"Assumed: {said}" for said in sides.assumptions), *found.said],
         )
     lost = sum(isinstance(op, Drop) and not op.recomputed for op in ops)  # a person has to say why nothing is
     questions = sum(isinstance(op, Choose) for op in ops) + lost + sum(line.is_question for line in lines)
     said = f"{len(lines)} operation(s) on the config, {len(ops)} operation(s) on tensors, {questions} open question(s)"
-    if not lines and not ops and met is not False:
+    changes = bool(lines or ops) or met is False
+    if not changes:
         said += "; nothing has to change between the archive and this code"
+    else:
+        said += "".join(f"; {sentence}" for sentence in same)
     if met is False:
         said += "; the witness is NOT met, so something changed that no key and no shape shows"
         said += f" (or what was assumed is wrong: {'; '.join(sides.assumptions)})" if sides.assumptions else ""
     if found.settled is None and questions:
         said += "".join(f"; {sentence}" for sentence in found.said)
     return Draft(
-        text=text, tensors=ops, open_questions=questions, summary=said, matches=tuple(matches), trial=found.said
+        text=text,
+        tensors=ops,
+        open_questions=questions,
+        summary=said,
+        matches=tuple(matches),
+        trial=found.said,
+        code=chosen,
+        changes=changes,
     )
+
+
+def _same_release(archive: Archive, code: Code) -> list[str]:
+    """Say that a revision of the release that wrote the archive would never be followed."""
+    record = archive.manifest.code
+    if record is None or archive.manifest.migration.get("head"):  # it remembers by name what it follows
+        return []
+    if parse_version(record.version) < parse_version(code.version):
+        return []
+    return [
+        f"{record.distribution} {record.version} wrote the archive and this code calls itself {code.version}: raise "
+        "its version and draft again, for an archive is taken to follow every revision up to the release that wrote it"
+    ]
 
 
 def _followed(ids: tuple[str, ...]) -> list[str]:

@@ -14,8 +14,9 @@ from app_loader.migration.draft.trial import Settled
 
 _HEAD = '''"""Draft of a revision: {written_by} to {version}, kind {kind}.
 
-Not reviewed, so never applied. Finish it: answer every Choose, say why each Drop loses nothing, write the summary, move
-the file into the migrations of the zoo, and set reviewed=True. Then: mpt migrate ARCHIVE -o NEW.mpt --prove
+Not reviewed, so never applied. Finish it: answer every Choose, say why each Drop loses nothing, write the summary, set
+reviewed=True, move the file into the migrations of the zoo and list its REVISION in REVISIONS there. Then: mpt migrate
+check, and mpt migrate ARCHIVE -o NEW.mpt --prove
 """
 
 from policy_interface.migrations import {names}
