@@ -120,7 +120,7 @@ def check_pickle(data: bytes) -> None:
 
 def check_shapes(data: bytes, shaped: Stream) -> None:
     """Compare a stream with what the loop reads opcode by opcode."""
-    with patch.object(_machine, "read_tensor", lambda *arguments: 0):
+    with patch.object(_machine, "read_tensors", lambda *arguments: 0):
         plain = run_pickle(data, 0, _LIMITS)
     one, other = (
         [(type(event).__mro__[-2], event[0] if type(event) is tuple else event.offset) for event in read.get_events()]

@@ -54,7 +54,7 @@ def read(data: bytes, *, shaped: bool, limits: Limits = DEFAULT_LIMITS, stop: in
 
 def switch_off(patch: pytest.MonkeyPatch) -> None:
     """Make the loop read every opcode by itself."""
-    patch.setattr(_machine, "read_tensor", lambda *arguments: 0)
+    patch.setattr(_machine, "read_tensors", lambda *arguments: 0)
 
 
 def parts(node: Node) -> tuple[object, list[Node]]:
@@ -184,9 +184,11 @@ def test_tensors_are_what_the_loop_reads(protocol: int, pure: bool, fields: str,
     assert (len(stream.tensors) > 9) == (protocol in (2, 3))
 
 
-def test_tensors_are_read_as_a_whole() -> None:
-    stream, _ = read(dump([FILL, *(torch.zeros(n) for n in range(40))], 2, pure=False), shaped=True)
-    assert len(stream.tensors) == 39
+@pytest.mark.parametrize("fill", [0, 256])
+def test_tensors_are_read_as_a_whole(fill: int) -> None:
+    values = [FILL[:fill], *(torch.zeros(n) for n in range(20)), {f"n{n}": torch.zeros(n) for n in range(20)}]
+    stream, _ = read(dump(values, 2, pure=False), shaped=True)
+    assert len(stream.tensors) >= 37  # not the first one, which imports its names, nor one between short and long
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -206,13 +208,34 @@ def shaped_stream() -> bytes:
     return dump([FILL, *inner, torch.tensor(1.0), at.replace(year=9)], 2, pure=False, fresh_locations=True)
 
 
+def named_stream() -> bytes:
+    """A short stream of tensors below names, new ones and repeated ones; all its PUTs are short."""
+    first, second = "a.weight", "b.bias"
+    inner = [{first: torch.zeros(2), second: torch.zeros(2, 300)}, {second: torch.zeros(3), first: torch.zeros(())}]
+    return dump([*inner, {1: torch.zeros(2), "c": torch.zeros(1)}], 2, pure=False)
+
+
 STREAM = shaped_stream()
 BEGIN = STREAM.index(b"torch._utils")
+NAMED = named_stream()
+BEGINS = {STREAM: BEGIN, NAMED: NAMED.index(b"a.weight") - 6}
+streams = pytest.mark.parametrize("whole", [STREAM, NAMED], ids=["long", "short"])
 
 
-def test_a_stream_that_is_cut_anywhere_is_explained_alike() -> None:
-    for cut in range(BEGIN, len(STREAM)):
-        assert not assert_equal_readings(STREAM[:cut]).complete
+@streams
+def test_a_stream_that_is_cut_anywhere_is_explained_alike(whole: bytes) -> None:
+    for cut in range(BEGINS[whole], len(whole)):
+        assert not assert_equal_readings(whole[:cut]).complete
+
+
+@pytest.mark.parametrize("before", range(225, 262))
+def test_tensors_are_read_alike_where_short_puts_end(before: int) -> None:
+    names = {f"n{at}": torch.zeros(at) for at in range(4)}
+    again = {name: torch.zeros(2, 2) for name in names}
+    data = dump([FILL[:before], names, again, torch.zeros(2)], 2, pure=False)
+    stream = assert_equal_readings(data)
+    assert len(stream.tensors) >= 6
+    assert_equal_readings(data[:-2] + b"".join(b"h" + bytes([at]) for at in range(before, 256)) + data[-2:])
 
 
 def test_a_limit_is_reached_at_the_same_opcode() -> None:
@@ -252,35 +275,40 @@ def test_a_memo_with_gaps_is_kept_alike(index: int) -> None:
     assert_equal_readings(STREAM[:BEGIN] + STREAM[BEGIN:].replace(b"r", b"q", 1))
 
 
-def test_a_changed_byte_changes_both_readings_alike() -> None:
+@streams
+def test_a_changed_byte_changes_both_readings_alike(whole: bytes) -> None:
     draw = random.Random(6)
-    for at in range(BEGIN, len(STREAM)):
-        for value in {draw.randrange(256), draw.choice(b"hjrqtRKMJX}s()\x85\x86\x88NQ0b"), STREAM[at] ^ 1}:
-            assert_equal_readings(STREAM[:at] + bytes([value]) + STREAM[at + 1 :])
+    for at in range(BEGINS[whole], len(whole)):
+        for value in {draw.randrange(256), draw.choice(b"hjrqtRKMJX}s()\x85\x86\x88NQ0b"), whole[at] ^ 1}:
+            assert_equal_readings(whole[:at] + bytes([value]) + whole[at + 1 :])
 
 
+@streams
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_spliced_streams_are_read_alike(data: st.DataObject) -> None:
+def test_spliced_streams_are_read_alike(whole: bytes, data: st.DataObject) -> None:
     """Pieces of the stream repeated, left out and moved: memo entries are stored twice, missed and out of order."""
-    begin = data.draw(st.integers(BEGIN, len(STREAM) - 2))
-    end = data.draw(st.integers(begin, min(begin + 200, len(STREAM))))
-    to = data.draw(st.integers(BEGIN, len(STREAM) - 1))
-    assert_equal_readings(STREAM[:to] + STREAM[begin:end] + STREAM[data.draw(st.sampled_from([to, end])) :])
+    begin = data.draw(st.integers(BEGINS[whole], len(whole) - 2))
+    end = data.draw(st.integers(begin, min(begin + 200, len(whole))))
+    to = data.draw(st.integers(BEGINS[whole], len(whole) - 1))
+    assert_equal_readings(whole[:to] + whole[begin:end] + whole[data.draw(st.sampled_from([to, end])) :])
 
 
-GETS = st.integers(250, 400).map(lambda at: b"j" + struct.pack("<I", at))
-PUTS = st.integers(250, 400).map(lambda at: b"r" + struct.pack("<I", at))
+NEAR = st.integers(0, 70) | st.integers(250, 400)
+GETS = NEAR.map(lambda at: b"j" + struct.pack("<I", at)) | st.integers(0, 70).map(lambda at: b"h" + bytes([at]))
+PUTS = NEAR.map(lambda at: b"r" + struct.pack("<I", at)) | st.integers(0, 70).map(lambda at: b"q" + bytes([at]))
 CHANGES = st.sampled_from([b"}b", b"]b", b"K\1K\2s", b"Na", b"0", b"2", b"(K\1K\2u", b"(Ne", b"\x81", b"R", b"\x85R"])
 
 
+@streams
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_what_stands_inside_a_shape_may_be_fetched_stored_and_changed(data: st.DataObject) -> None:
-    ends = [at for at in range(BEGIN, len(STREAM)) if STREAM[at : at + 2] == b"Rr"]
-    at = data.draw(st.sampled_from(ends)) + 6
+def test_what_stands_inside_a_shape_may_be_fetched_stored_and_changed(whole: bytes, data: st.DataObject) -> None:
+    ends = [at for at in range(BEGINS[whole], len(whole) - 1) if whole[at : at + 2] in (b"Rr", b"Rq")]
+    at = data.draw(st.sampled_from(ends))
+    at += 6 if whole[at + 1 : at + 2] == b"r" else 3
     pieces = data.draw(st.lists(GETS | PUTS | CHANGES, max_size=6))
-    assert_equal_readings(STREAM[:at] + b"".join(pieces) + STREAM[at:])
+    assert_equal_readings(whole[:at] + b"".join(pieces) + whole[at:])
 
 
 def test_long_puts_of_small_entries_are_read_alike() -> None:

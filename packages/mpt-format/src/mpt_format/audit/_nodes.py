@@ -171,7 +171,7 @@ class TensorCall(Call):
         if name != "args" or self.source is None:
             raise AttributeError(name)
         source, self.source = self.source, None
-        self.args = args = source.make_arguments(self.offset)
+        self.args = args = source.make_arguments()
         return args
 
     def is_untouched(self) -> bool:

@@ -1,14 +1,15 @@
 """Runs of opcodes that checkpoints repeat, read in one step instead of one turn of the loop per opcode.
 
-A state dict is the same thirty opcodes again and again: a dense tensor, from the MARK of its arguments to the REDUCE
-that rebuilds it. Where the loop meets what may begin such a run, `read_tensor` looks whether the bytes are exactly it,
-and does what the loop would have done with them. Otherwise it answers 0, has changed nothing, and the loop goes on as
-always: a shape is never a reason to refuse, and it is no second opinion about what a pickle means.
+A state dict is the same thirty opcodes again and again: a name and a dense tensor, from the MARK of its arguments to
+the REDUCE that rebuilds it. Where the loop meets what may begin such a run, `read_tensors` looks whether the bytes are
+exactly it, and does what the loop would have done with them. Otherwise it answers 0, has changed nothing, and the loop
+goes on as always: a shape is never a reason to refuse, and it is no second opinion about what a pickle means.
 
-Picklers count their memo entries one after the other, and a tensor stores several. Their numbers are compared all at
-once, as the digits of one long number: that of a tensor at the memo's start plus a multiple of how far the memo has
-come. The pattern cannot backtrack far: alternatives begin with different bytes, and repetitions are possessive, but for
-the fifteen letters of a location, whose last one may be the opcode behind it.
+Picklers count their memo entries one after the other, and a tensor stores several. Their PUTs are compared all at once,
+as the digits of one long number: those of a tensor at the memo's start plus a multiple of how far the memo has come.
+What the GETs of a tensor give is judged once and remembered until a memo entry is stored anew. The pattern cannot
+backtrack far: alternatives begin with different bytes, and repetitions are possessive, but for the letters of a name or
+a location, whose last ones may be the opcodes behind it.
 
 Other runs do not pay: calls of two values inside a call, as protocol 2 writes dates, gave 8 % of a list of dates and
 nothing elsewhere; dicts of one module's version gave 1.5 % of a state dict.
@@ -16,10 +17,11 @@ nothing elsewhere; dicts of one module's version gave 1.5 % of a state dict.
 
 from __future__ import annotations
 
-__all__ = ["ShapeFacts", "read_tensor"]
+__all__ = ["ShapeFacts", "read_tensors"]
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import cache
 from struct import Struct
 from typing import NamedTuple
@@ -33,14 +35,15 @@ _INTEGER = rb"(?:K.|M..|J....)"
 _SIZES = (
     rb"(\((?:" + _INTEGER + rb"){4,64}+t|" + _INTEGER + rb"(?:\x85|" + _INTEGER + rb"(?:\x86|" + _INTEGER + rb"\x87)))"
 )
-_GET = rb"(h.|j....)"
-_PUT = rb"r(....)"
-_TENSOR = (
-    rb"\(\(" + _GET + _GET + rb"X(.)\0\0\0([0-9]{1,9}+)" + _PUT  # two MARKs, "storage", its class, its key
-    + rb"(?:" + _GET + rb"|(X.\0\0\0[a-z]{1,15}(?::[0-9]{1,3}+)?+)" + _PUT + rb")"  # location
+_GET = rb"(?:h.|j....)"
+_PUT = rb"(q.|r....)"
+_ENTRY = (
+    rb"(?:(?:(" + _GET + rb")|X(.)\0\0\0([!-~]{1,250})" + _PUT + rb")?(" + _GET + rb"))?+"  # key and function
+    + rb"\(\((" + _GET + _GET + rb")X(.)\0\0\0([0-9]{1,9}+)" + _PUT  # two MARKs, "storage", its class, its key
+    + rb"(?:(" + _GET + rb")|(X.\0\0\0[a-z]{1,15}(?::[0-9]{1,3}+)?+)" + _PUT + rb")"  # location
     + rb"(" + _INTEGER + rb")(N?+)t" + _PUT + rb"Q"  # number of elements, view of a legacy file, BINPERSID
     + rb"(" + _INTEGER + rb")(?:" + _SIZES + _PUT + rb"|\))(?:" + _SIZES + _PUT + rb"|\))"  # offset, shape, stride
-    + rb"\x89" + _GET + rb"\)(Rr....tr....Rr....)"  # requires_grad, OrderedDict() ) _rebuild_tensor_v2(...)
+    + rb"\x89(" + _GET + rb")\)(R(?:q.tq.Rq.|r....tr....Rr....))"  # requires_grad, OrderedDict(), the call
 )  # fmt: skip
 _I4 = Struct("<i").unpack_from
 _U4 = Struct("<I").unpack_from
@@ -48,102 +51,116 @@ _U2 = Struct("<H").unpack_from
 
 
 @cache
-def _compile_tensor() -> re.Pattern[bytes]:
-    return re.compile(_TENSOR, re.DOTALL)  # takes half a millisecond, which a file without tensors need not
+def _compile_entry() -> re.Pattern[bytes]:
+    return re.compile(_ENTRY, re.DOTALL)  # takes half a millisecond, which a file without tensors need not
 
 
-class _Indexes(dict[bytes, int]):
-    """GET as it stands in the stream -> memo index."""
+class Fit(NamedTuple):
+    """A dense tensor that lies in its storage."""
 
-    def __missing__(self, raw: bytes) -> int:
-        self[raw] = index = raw[1] if raw[0] == 0x68 else int(_U4(raw, 1)[0])
-        return index
-
-
-class _Integers(dict[bytes, int]):
-    """BININT1, BININT2 or BININT -> the number."""
-
-    def __missing__(self, raw: bytes) -> int:
-        self[raw] = number = _read_integers(raw)[0]
-        return number
+    length: int
+    """Number of elements of the storage."""
+    begin: int
+    shape: list[int]
+    stride: list[int]
 
 
-class _Locations(dict[bytes, str]):
-    """BINUNICODE -> the text; none for one whose length is another than what the pattern took for its text."""
+class _Fits(dict[tuple[bytes, bytes, bytes, bytes], Fit]):
+    """Number of elements, first element, shape and stride as they stand in the stream -> the same as numbers.
 
-    def __missing__(self, raw: bytes) -> str:
-        if raw[1] != len(raw) - 5:
-            raise KeyError(raw)
-        self[raw] = text = raw[5:].decode()
-        return text
-
-
-class _Sizes(dict[tuple[bytes, bytes], tuple[list[int], list[int], "int | None"]]):
-    """Shape and stride -> the same as numbers, and how far behind the first element the last one lies, if there is.
-
-    There is no entry for what is no shape, or a stride that does not fit it.
+    There is no entry for what is no shape, a stride that does not fit it, or a tensor that leaves its storage.
     """
 
-    def __missing__(self, raw: tuple[bytes, bytes]) -> tuple[list[int], list[int], int | None]:
-        shape, stride = _read_integers(raw[0]), _read_integers(raw[1])
-        if len(shape) != len(stride) or min([*shape, *stride], default=0) < 0:
+    def __missing__(self, raw: tuple[bytes, bytes, bytes, bytes]) -> Fit:
+        (length,), (begin,), shape, stride = map(_read_integers, raw)
+        if len(shape) != len(stride) or min([begin, *shape, *stride]) < 0:
             raise KeyError(raw)
-        self[raw] = sizes = shape, stride, find_reach(shape, stride)
-        return sizes
+        reach = find_reach(shape, stride)
+        if reach is not None and begin + reach >= length:
+            raise KeyError(raw)
+        self[raw] = fit = Fit(length, begin, shape, stride)
+        return fit
+
+
+class Parts(NamedTuple):
+    """The nodes that a tensor takes from the memo."""
+
+    rebuild: Node
+    kind: Node
+    location: Node
+    """None where it stands in the tensor itself."""
+    hooks: Node
 
 
 class TensorSource(NamedTuple):
-    """What a tensor's arguments are made of: nodes and the bytes between them."""
+    """What a tensor's arguments are made of."""
 
-    facts: ShapeFacts
-    kind: Node
-    key: str
-    location: Node
-    location_get: bytes
-    """Empty where the location stands in the tensor itself, with a PUT."""
-    length: int
+    parts: Parts
+    fit: Fit
+    key: bytes
+    location: bytes
+    """BINUNICODE, where it stands in the tensor itself."""
     view: bytes
     stored: int
     """Offset of BINPERSID."""
-    begin: int
-    shape: bytes
-    stride: bytes
-    hooks: Node
+    hooked: int
+    """Offset of the REDUCE of OrderedDict."""
 
-    def make_arguments(self, offset: int) -> tuple[Node, ...]:
-        """The arguments of the tensor whose REDUCE stands at `offset`, as the loop would have made them."""
-        pid: tuple[Node, ...] = ("storage", self.kind, self.key, self.location, self.length)
+    def make_arguments(self) -> tuple[Node, ...]:
+        """The arguments, as the loop would have made them."""
+        location = self.location[5:].decode() if self.location else self.parts.location
+        pid: tuple[Node, ...] = ("storage", self.parts.kind, self.key.decode(), location, self.fit.length)
         storage = make_persistent((*pid, None) if self.view else pid, self.stored)
-        sizes, steps, _ = self.facts.sizes[self.shape, self.stride]
-        hooks = make_call(self.hooks, (), offset - 12, 0x52)
-        return storage, self.begin, tuple(sizes), tuple(steps), False, hooks
+        hooks = make_call(self.parts.hooks, (), self.hooked, 0x52)
+        return storage, self.fit.begin, tuple(self.fit.shape), tuple(self.fit.stride), False, hooks
 
 
 class ShapeFacts:
     """What the tensors of one stream have in common, each read or judged once: keys are bytes of the stream."""
 
-    __slots__ = ("hooks", "indexes", "integers", "kind", "locations", "match", "rebuild", "sizes", "starts")
+    __slots__ = ("fits", "match", "parts", "starts", "view")
 
     def __init__(self) -> None:
-        self.match = _compile_tensor().match
-        self.indexes = _Indexes()
-        self.integers = _Integers()
-        self.locations = _Locations()
-        self.sizes = _Sizes()
-        self.rebuild: Node = None
-        self.kind: Node = None
-        self.hooks: Node = None
+        self.match = _compile_entry().match
+        self.fits = _Fits()
+        self.parts: dict[tuple[bytes, ...], Parts] = {}
+        """The GETs of a tensor -> what they give. Cleared when an entry of the memo is stored anew."""
+        self.view: bytes | None = None
+        """Whether storages are named with a view, as in legacy files: the same for all tensors."""
         self.starts: list[int] = []
         """For each tensor of the stream: the memo index of the first node that stands in it."""
+
+    def learn(self, gets: tuple[bytes, ...], memo: list[Node], stack: list[Node]) -> Parts:
+        """What the GETs of a tensor give, if every torch version lets a tensor be made of that.
+
+        Raises:
+            LookupError: There is no such entry, or it is something else.
+        """
+        rebuild, words, place, location, hook = gets
+        word, kind = _READ_GETS.findall(words)
+        parts = Parts(
+            rebuild=memo[_read_get(rebuild)] if rebuild else stack[-1],
+            kind=memo[_read_get(kind)],
+            location=memo[_read_get(place)] if place else None,
+            hooks=memo[_read_get(hook)],
+        )
+        if memo[_read_get(word)] != "storage" or parts.location is LATER:
+            raise LookupError
+        if location and location[1] + 5 != len(location):
+            raise LookupError
+        if not _are_plain(parts.rebuild, parts.kind, parts.hooks):
+            raise LookupError
+        self.parts[gets] = parts
+        return parts
 
     def fill_memo(self, reading: Reading, index: int) -> Node:
         """Make the arguments of the tensor that the memo entry belongs to, keep them in the memo, and give that one."""
         at = bisect_right(self.starts, index) - 1
         start, tensor = self.starts[at], reading.stream.tensors[at]
-        location_get = tensor.source.location_get
+        has_location = bool(tensor.source.location)
         storage, _, sizes, steps, _, hooks = args = tensor.args
         pid = storage.pid
-        inner = [pid[2]] if location_get else [pid[2], pid[3]]
+        inner = [pid[2], pid[3]] if has_location else [pid[2]]
         inner += [part for part in (pid, sizes, steps) if part]  # an empty tuple has no PUT
         for entry, node in enumerate([*inner, hooks, args], start):
             if reading.memo[entry] is LATER:  # it may have been stored anew since
@@ -151,33 +168,42 @@ class ShapeFacts:
         return reading.memo[index]
 
 
-def _spell_puts(inner: int) -> tuple[int, int]:
-    """The numbers of so many PUTs and the end of a tensor, as one number, and what each earlier memo entry adds."""
-    spelled = b"".join(at.to_bytes(4, "little") for at in range(inner))
-    places = [4 * at for at in range(inner)]
-    for at in range(3):
-        places.append(len(spelled) + 2)
-        spelled += b"RtR"[at : at + 1] + b"r" + (inner + at).to_bytes(4, "little")
-    return int.from_bytes(spelled, "little"), sum(1 << 8 * place for place in places)
+def _spell_puts(inner: int, spell: Callable[[int], bytes]) -> tuple[int, tuple[int, int, tuple[Node, ...]]]:
+    """The length of so many PUTs and the end of a tensor.
+
+    And their bytes at the memo's start as one number, what each earlier memo entry adds to it, and their holes.
+    """
+    spelled, places = b"", []
+    for at in range(inner + 3):
+        spelled += (b"R", b"t", b"R")[at - inner] if at >= inner else b""
+        places.append(len(spelled) + 1)
+        spelled += spell(at)
+    step = sum(1 << 8 * place for place in places)
+    return len(spelled), (int.from_bytes(spelled, "little"), step, (LATER,) * (inner + 2))
 
 
-_PUTS = {4 * inner + 18: _spell_puts(inner) for inner in range(2, 6)}
-_FIRST_LONG_PUT = 256
+_PUTS = dict(
+    _spell_puts(inner, spell)
+    for spell in (lambda at: b"q" + bytes([at]), lambda at: b"r" + at.to_bytes(4, "little"))
+    for inner in range(2, 8)
+)
+_NO_PUTS = -1, 0, ()
 _new_tuple = tuple.__new__
 """NamedTuple's own constructor is a Python function, and takes as long as a tenth of a tensor."""
 
 
-def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int) -> int:
-    """Read the arguments and the REDUCE of a tensor that `_rebuild_tensor_v2` makes, if they stand here.
+def read_tensors(reading: Reading, memo: list[Node], stack: list[Node], pos: int) -> int:
+    """Read the arguments and the REDUCE of a tensor that `_rebuild_tensor_v2` makes, and the entries that follow it.
 
-    Only what every torch version takes is read, without gradient and within its storage. The tensor is kept in
-    `Stream.tensors` and not in the log, which its three events would fill; and its arguments are made when they are
-    asked for, which is of most tensors never. Their places in the memo hold `LATER` until then.
+    An entry is a key, the function and the arguments of another tensor. Only what every torch version takes is read,
+    without gradient and within its storage. A tensor is kept in `Stream.tensors` and not in the log, which its three
+    events would fill; and its arguments are made when they are asked for, which is of most tensors never. Their places
+    in the memo hold `LATER` until then.
 
     Args:
         reading: The state of the loop.
         memo: Its memo, which counts from zero.
-        below: The stack without what the MARK at `pos` opens. Its last node becomes the tensor.
+        stack: The stack without what the MARK at `pos` opens. Its last node becomes the tensor.
         pos: Offset of the first of two MARKs.
 
     Returns:
@@ -186,64 +212,70 @@ def read_tensor(reading: Reading, memo: list[Node], below: list[Node], pos: int)
     facts = reading.facts
     if facts is None:
         facts = reading.facts = ShapeFacts()
-    found = facts.match(reading.data, pos, reading.size)
-    if found is None:
-        return 0
-    (
-        word, kind, length, key, put_key, place, location, put_location, elements, view, put_id, offset,
-        shape, put_shape, stride, put_stride, hook, tail,
-    ) = found.groups(b"")  # fmt: skip
-    indexes, integers = facts.indexes, facts.integers
-    start = len(memo)
-    puts = b"".join((put_key, put_location, put_id, put_shape, put_stride, tail))
-    first, step = _PUTS[len(puts)]
-    if int.from_bytes(puts, "little") != first + start * step or start < _FIRST_LONG_PUT or length[0] != len(key):
-        return 0
-    try:
-        rebuild = below[-1]
-        storage_class = memo[indexes[kind]]
-        hooks_class = memo[indexes[hook]]
-        placed = memo[indexes[place]] if place else facts.locations[location]
-        reach = facts.sizes[shape, stride][2]
-        begin = integers[offset]
-        count = integers[elements]
-        if memo[indexes[word]] != "storage" or placed is LATER:
-            return 0
-    except LookupError:
-        return 0  # the loop says what is missing
-    if begin < 0 or (reach is not None and begin + reach >= count):
-        return 0
-    if rebuild is not facts.rebuild or storage_class is not facts.kind or hooks_class is not facts.hooks:
-        if not _are_plain(rebuild, storage_class, hooks_class):
-            return 0
-        facts.rebuild, facts.kind, facts.hooks = rebuild, storage_class, hooks_class
-    stream = reading.stream
-    fields = 6 if view else 5
-    if fields != stream.tensor_fields:
-        if stream.tensors:
-            return 0
-        stream.tensor_fields = fields
-    end: int = found.end()
-    name = key.decode()
-    tensor = TensorCall()
-    tensor.func = rebuild
-    tensor.offset = end - 6
-    tensor.op = 0x52
-    tensor.more = None
-    stored = found.end(11)
-    source = facts, storage_class, name, placed, place, count, view, stored, begin, shape, stride, hooks_class
-    tensor.source = _new_tuple(TensorSource, source)
-    memo += _HOLES[len(puts)]
-    memo.append(tensor)
-    facts.starts.append(start)
-    stream.tensors.append(tensor)
-    if name not in stream.storages:
-        stream.storages[name] = _new_tuple(StorageUse, (storage_class, count, stored))
-    below[-1] = tensor
-    return end
+    data, size, stream = reading.data, reading.size, reading.stream
+    match, fits, known, storages = facts.match, facts.fits, facts.parts, stream.storages
+    end = 0
+    while True:
+        found = match(data, end or pos, size)
+        if found is None:
+            return end
+        (
+            name_get, name_length, name, put_name, rebuild_get, words, length, key, put_key, place, location,
+            put_location, elements, view, put_id, offset, shape, put_shape, stride, put_stride, hook, tail,
+        ) = found.groups(b"")  # fmt: skip
+        start = len(memo)
+        puts = b"".join((put_name, put_key, put_location, put_id, put_shape, put_stride, tail))
+        first, step, holes = _PUTS.get(len(puts), _NO_PUTS)
+        if int.from_bytes(puts, "little") != first + start * step or length[0] != len(key):
+            return end
+        gets = rebuild_get, words, place, location, hook
+        try:
+            parts = known.get(gets)
+            if parts is None or (not rebuild_get and parts[0] is not stack[-1]):
+                parts = facts.learn(gets, memo, stack)
+            fit = fits[elements, offset, shape, stride]
+            named: Node = memo[_read_get(name_get)] if name_get else name.decode()
+        except LookupError:
+            return end  # the loop says what is missing
+        if named is LATER or (name and name_length[0] != len(name)):
+            return end
+        if view != facts.view:
+            if facts.view is not None:
+                return end
+            facts.view = view
+            stream.tensor_fields = 6 if view else 5
+        end = found.end()
+        stored = found.end(15)
+        tensor = TensorCall()
+        tensor.func = parts[0]
+        tensor.offset = end - (3 if tail[1] == 0x71 else 6)
+        tensor.op = 0x52
+        tensor.more = None
+        tensor.source = _new_tuple(TensorSource, (parts, fit, key, location, view, stored, found.start(22)))
+        memo += holes
+        memo.append(tensor)
+        if name:
+            memo[start] = named
+            start += 1
+        if rebuild_get:
+            if name_get or name:
+                stack.append(named)
+            stack.append(tensor)
+        else:
+            stack[-1] = tensor
+        facts.starts.append(start)
+        stream.tensors.append(tensor)
+        text = key.decode()
+        if text not in storages:
+            storages[text] = _new_tuple(StorageUse, (parts[1], fit[0], stored))
 
 
-_HOLES = {length: (LATER,) * (2 + (length - 18) // 4) for length in _PUTS}
+_READ_GETS = re.compile(_GET, re.DOTALL)
+
+
+def _read_get(raw: bytes) -> int:
+    """The memo index of a BINGET or LONG_BINGET."""
+    return raw[1] if raw[0] == 0x68 else int(_U4(raw, 1)[0])
 
 
 def _read_integers(raw: bytes) -> list[int]:

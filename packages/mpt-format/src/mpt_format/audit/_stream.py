@@ -106,6 +106,8 @@ class Reading:
         if index > len(memo) and type(memo) is list:
             self.memo = memo = SparseMemo(enumerate(memo))
         memo[index] = node
+        if self.facts is not None:
+            self.facts.parts.clear()
         return memo
 
     def load(self, index: int) -> Node:
