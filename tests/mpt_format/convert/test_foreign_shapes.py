@@ -43,10 +43,8 @@ def _trained() -> tuple[torch.nn.Module, dict[str, Any]]:
 def test_optimizer_under_any_name_is_no_state_dict(tmp_path: Path) -> None:
     model, optimizer = _trained()
     losses, rest = _convert(tmp_path, {"net": model.state_dict(), "opt": optimizer})
-    assert rest["opt"]["state"]["0"]["step"] == 1.0
-    assert losses["root['opt']['state'][0]['exp_avg']"].became == "left out"
-    assert "root['opt']['state'][0]" not in losses  # the renamed keys are one loss of their mapping
-    assert losses["root['opt']['state']"].became == "text keys"
+    assert rest["opt"] is None  # it is kept in the folder of the trainer
+    assert [path for path in losses if "opt" in path] == ["root['opt']"]
 
 
 def test_optimizer_alone_is_refused_as_one(tmp_path: Path) -> None:
@@ -138,7 +136,7 @@ def test_every_generated_checkpoint_is_converted_and_then_ok(tmp_path: Path, nam
 def test_several_state_dicts_are_taken_together_where_their_mapping_is_named(tmp_path: Path) -> None:
     """As rl_games keeps the statistics of observations beside the network, both needed to act."""
     state: dict[str, Any] = {"model": {"0.weight": torch.rand(2, 2)}, "statistics": {"mean": torch.rand(2)}, "epoch": 3}
-    state["optimizer"] = {"state": {0: {"exp_avg": torch.rand(2, 2)}}, "param_groups": []}
+    state["optimizer"] = {"state": {0: {"exp_avg": torch.rand(2, 2)}}, "param_groups": [{"params": [0]}]}
     torch.save({0: state}, tmp_path / "agent.pth")
     with pytest.raises(ConversionError, match="--state-path root"):
         convert_checkpoint(tmp_path / "agent.pth", tmp_path / "agent.mpt")
@@ -149,7 +147,7 @@ def test_several_state_dicts_are_taken_together_where_their_mapping_is_named(tmp
     assert set(read) == {"model.0.weight", "statistics.mean"}
     assert torch.equal(read["statistics.mean"], state["statistics"]["mean"])
     assert (rest["epoch"], rest["model"]) == (3, None)
-    assert "root[0]['optimizer']['state'][0]['exp_avg']" in {loss.path for loss in done.losses}
+    assert "root[0]['optimizer']" in {loss.path for loss in done.losses}
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")

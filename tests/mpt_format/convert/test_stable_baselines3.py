@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from app_loader import Store, load_policy
+from app_loader.trainer_state import OptimizerState, read_optimizer_state, restore_optimizer
 from click.testing import CliRunner
 from mpt_format import open_archive
 from mpt_format.audit import audit_checkpoint
@@ -80,6 +81,22 @@ def test_converted_policy_gives_the_same_actions_on_a_thousand_observations(trai
     shown = torch.log_softmax(output_of_zoo.logits, dim=-1)
     torch.testing.assert_close(shown, torch.log_softmax(distribution.logits, dim=-1))
     torch.testing.assert_close(output_of_zoo.value.flatten(), values)
+    _check_moments(policy.module, read_optimizer_state(output), model)
+
+
+def _check_moments(module: Any, state: OptimizerState, model: Any) -> None:
+    """The moments of the zip's own optimizer stand at the parameters of the zoo that have the same values."""
+    resumed = torch.optim.Adam(module.parameters())
+    restore_optimizer(resumed, module, state)
+    theirs = model.policy.optimizer
+    moments = {p.detach().numpy().tobytes(): theirs.state[p]["exp_avg"] for p in model.policy.parameters()}
+    compared = 0
+    for parameter in module.parameters():
+        expected = moments[parameter.detach().numpy().tobytes()]
+        assert torch.equal(resumed.state[parameter]["exp_avg"], expected)
+        compared += 1
+    assert compared == len(moments) == 12
+    assert resumed.param_groups[0]["eps"] == 1e-5
 
 
 def test_state_inside_the_zip_is_the_policys(trained: Path, tmp_path: Path) -> None:

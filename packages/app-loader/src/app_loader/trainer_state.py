@@ -19,6 +19,10 @@ from app_loader.errors import RestoreError
 MEMBER = "optimizer"
 """The name of the two members of an archive: ``trainer/optimizer.safetensors`` and ``trainer/optimizer.json``."""
 
+_NO_OPTIMIZER = "the archive was saved without an optimizer"
+_SCHEDULER_OPTIONS = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"})
+"""Options that torch's schedulers add to the groups of any optimizer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerState:
@@ -26,8 +30,8 @@ class OptimizerState:
 
     Attributes:
         tensors: ``PARAMETER/SLOT`` to tensor.
-        document: plain data: the optimizer's class name, its groups (options, names of parameters) and slots that are
-            numbers.
+        document: plain data: the optimizer's class name (None where a converted checkpoint does not say it), its groups
+            (options, names of parameters) and slots that are numbers.
     """
 
     tensors: dict[str, Tensor]
@@ -86,8 +90,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, state
     mine = [[names.get(id(p), "?") for p in group["params"]] for group in optimizer.param_groups]
     theirs = [group["parameters"] for group in state.document["groups"]]
     problems = []
-    if type(optimizer).__qualname__ != state.document["class"]:
-        problems.append(f"class: {state.document['class']} was saved, here is {type(optimizer).__qualname__}")
+    saved_class = state.document["class"]
+    if saved_class is None:
+        problems += _foreign_options(optimizer, state)
+    elif type(optimizer).__qualname__ != saved_class:
+        problems.append(f"class: {saved_class} was saved, here is {type(optimizer).__qualname__}")
     if [sorted(group) for group in mine] != [sorted(group) for group in theirs]:
         lost = sorted({n for g in theirs for n in g} - {n for g in mine for n in g})
         new = sorted({n for g in mine for n in g} - {n for g in theirs for n in g})
@@ -107,6 +114,14 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, state
         groups.append({**options, "params": list(range(start, start + count))})
         start += count
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _foreign_options(optimizer: torch.optim.Optimizer, state: OptimizerState) -> list[str]:
+    """Say which saved options the optimizer does not know, where nothing else tells of which class it was."""
+    saved = {key for group in state.document["groups"] for key in group["options"]}
+    known = {key for group in optimizer.param_groups for key in group}
+    unknown = sorted(saved - known - _SCHEDULER_OPTIONS)
+    return [f"options: {unknown} were saved, which {type(optimizer).__qualname__} does not have"] if unknown else []
 
 
 def _plain(value: Any) -> bool:
@@ -133,16 +148,48 @@ def _as_before(current: Any, saved: Any) -> Any:
     return tuple(saved) if isinstance(current, tuple) else saved
 
 
-def read_optimizer_state(path: str | Path) -> OptimizerState:
-    """Return the optimizer's state that an archive carries.
+def numbered_state_dict(state: OptimizerState) -> dict[str, Any]:
+    """Return a state whose parameters have numbers instead of names, as `Optimizer.load_state_dict` takes it.
+
+    A conversion keeps the numbers of the source where it could not tell which parameter has which. They mean the order
+    in which the training script gave its parameters: build the optimizer as that script did.
 
     Raises:
-        RestoreError: the archive has none.
+        RestoreError: its parameters have names; `restore_optimizer` takes those.
+    """
+    groups = state.document["groups"]
+    named = [name for group in groups for name in group["parameters"] if not name.isdecimal()]
+    if named:
+        raise RestoreError("the optimizer", other=[f"its parameters have names, as {named[0]!r}: restore_optimizer"])
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in [*state.tensors.items(), *state.document["scalars"].items()]:
+        number, _, slot = name.partition("/")
+        slots.setdefault(int(number), {})[slot] = value
+    numbered = [{**group["options"], "params": [int(number) for number in group["parameters"]]} for group in groups]
+    return {"state": slots, "param_groups": numbered}
+
+
+def read_optimizer_state(path: str | Path, name: str = MEMBER) -> OptimizerState:
+    """Return the optimizer's state that an archive carries.
+
+    Args:
+        path: the archive.
+        name: of the member below ``trainer/``, where a converted checkpoint has several optimizers.
+
+    Raises:
+        RestoreError: the archive has none of that name; those that it has are named.
     """
     with open_archive(path) as archive:
-        document, tensors = f"trainer/{MEMBER}.json", f"trainer/{MEMBER}.safetensors"
+        document, tensors = f"trainer/{name}.json", f"trainer/{name}.safetensors"
         if document not in archive.members:
-            raise RestoreError(str(path), other=["the archive was saved without an optimizer"], archive=str(path))
+            prefix, suffix = "trainer/", ".json"
+            there = [
+                member[len(prefix) : -len(suffix)]
+                for member in archive.members
+                if member.startswith(prefix) and member.endswith(suffix)
+            ]
+            told = f"the archive has no optimizer {name!r}, but {there}" if there else _NO_OPTIMIZER
+            raise RestoreError(str(path), other=[told], archive=str(path))
         return OptimizerState(
             tensors=archive.read_tensor_member(tensors) if tensors in archive.members else {},
             document=cast("dict[str, Any]", archive.read_json(document)),

@@ -227,10 +227,23 @@ def _print(done: Conversion) -> None:
     click.echo(
         f"state dict: {escape_text(done.state_path)}; source: {done.source_verdict}; output: {done.audit.verdict}"
     )
+    for member, count in done.slots.items():
+        click.echo(f"optimizer: {escape_text(member)}, {count} tensors, every one verified against the source")
     if done.losses:
         subject = "1 thing is" if len(done.losses) == 1 else f"{len(done.losses)} things are"
         click.echo(f"{subject} said differently, or no longer:")
-        for loss in done.losses[:_SHOWN]:
-            click.echo(f"  {escape_text(loss.path)}: {escape_text(loss.was)} -> {escape_text(loss.became)}")
-        if len(done.losses) > _SHOWN:
-            click.echo(f"  ... and {len(done.losses) - _SHOWN} more (--json lists them; the archive keeps them)")
+        lines = list(_loss_lines(done))
+        for line in lines[:_SHOWN]:
+            click.echo(f"  {line}")
+        if len(lines) > _SHOWN:
+            click.echo(f"  ... and {len(lines) - _SHOWN} more (--json lists all; the archive keeps them)")
+
+
+def _loss_lines(done: Conversion) -> Iterator[str]:
+    """One line for a loss, or for all that differ in nothing but their path."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for loss in done.losses:
+        alike.setdefault((loss.was, loss.became), []).append(loss.path)
+    for (was, became), paths in alike.items():
+        further = f" and {len(paths) - 1} more like it" if len(paths) > 1 else ""
+        yield f"{escape_text(paths[0])}{further}: {escape_text(was)} -> {escape_text(became)}"

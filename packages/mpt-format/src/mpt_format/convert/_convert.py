@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,12 @@ from mpt_format.writer import write_archive
 
 from ._key_map import KeyMap
 from ._losses import Loss
-from ._members import find_tensor_member, read_plain_documents
+from ._members import find_tensor_member, open_member, read_plain_documents
 from ._plan import Plan, plan_tensors, read_numbers
 from ._safetensors_file import read_tensor_digests, write_safetensors
 from ._source import Source, SourceTensor, find_state, resolve_path
 from ._tensor_bytes import RecordPayload
+from ._trainer import Trainer, collect_trainer, read_slot_digests
 from ._values import ValueConverter
 
 _LIMITS = Limits(inflated_size_bytes=8 << 30)
@@ -59,6 +60,7 @@ class Conversion:
         state_path: Where the state dict was in the source.
         tensors: New key -> old key of every tensor, aliases included.
         aliases: How many of them share the bytes of another.
+        slots: Member of the folder `trainer/` -> how many tensors of an optimizer it holds.
         losses: What the output says differently, or not at all.
         digests: New key -> sha256 of the tensor's bytes, the same in source and output.
         source_verdict: What the audit says of the source.
@@ -74,6 +76,7 @@ class Conversion:
     digests: Mapping[str, str]
     source_verdict: str
     audit: FileAudit
+    slots: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The conversion as JSON values."""
@@ -83,6 +86,7 @@ class Conversion:
             "state_path": self.state_path,
             "tensors": dict(self.tensors),
             "aliases": self.aliases,
+            "slots": dict(self.slots),
             "losses": [loss.to_json() for loss in self.losses],
             "digests": dict(self.digests),
             "source_verdict": self.source_verdict,
@@ -150,18 +154,37 @@ def convert_checkpoint(
         for at, dtype, kept in plan.carried:
             values.lose(at, f"a tensor of {dtype}", f"the same bytes as {kept}")
         extra = _extra_state(source, values)
-        rest = None if weights_only else _rest(data, container, root, source, values)
+        _leave_out_state(root, source, values)
+        keeps_trainer = not weights_only and target.suffix != ".safetensors"
+        trainer = _trainer(data, container, root, source, renamed, values) if keeps_trainer else Trainer()
+        rest = None if weights_only else _rest(data, container, root, source, trainer, values)
+        values.tell_left_out()
         if weights_only and root is not None and (source.path != "root" or source.parts):
             values.lose("root", "everything beside the state dict", "left out, as asked")
         _refuse(name, source.path, plan, values, drop)
         digests = {key: _digest(payload) for key, payload in plan.every.items()}
+        slots = {
+            f"trainer/{member}.safetensors": {name: _digest(payload) for name, payload in tensors.items()}
+            for member, tensors in trainer.tensors.items()
+        }
         account = _account(name, data, container, source, values.losses)
         with _put_in_place(target) as written:
             if target.suffix == ".safetensors":
                 _write_safetensors(written, plan, account, extra, rest)
             else:
-                _write_archive(written, plan, source, renamed, extra, rest, account, architecture, game_rules, code)
-            _verify(written, plan, digests, target)
+                state = _module_state(plan, source, renamed, extra)
+                content = ArchiveContent(
+                    state=state,
+                    architecture=architecture,
+                    game_rules=game_rules,
+                    code=code,
+                    lineage={"conversion": dict(account)},
+                    training_document=None if rest is None else {"converted_from": rest},
+                    trainer_tensors=trainer.tensors,
+                    trainer_documents=trainer.documents,
+                )
+                write_archive(written, content)
+            _verify(written, plan, digests, slots, target)
             after = replace(audit_checkpoint(written), file=str(target))
             if after.verdict != "ok":
                 raise ConversionError(
@@ -177,6 +200,7 @@ def convert_checkpoint(
         digests=digests,
         source_verdict=audit.verdict,
         audit=after,
+        slots={f"trainer/{member}": len(trainer.tensors.get(member, ())) for member in trainer.documents},
     )
 
 
@@ -234,13 +258,45 @@ def _extra_state(source: Source, values: ValueConverter) -> dict[str, Json]:
     return extra
 
 
-def _rest(data: Buffer, container: Container, root: Node | None, source: Source, values: ValueConverter) -> Json:
-    """Everything beside the state dict, as JSON; tensors in it (the optimizer's) are left out and listed."""
+def _leave_out_state(root: Node | None, source: Source, values: ValueConverter) -> None:
+    """The state dict is written elsewhere; where it is the whole object there is nothing beside it."""
+    if root is not None and (source.path != "root" or source.parts):
+        for path in source.parts or [source.path]:
+            values.leave_out(resolve_path(root, path))
+
+
+def _trainer(
+    data: Buffer,
+    container: Container,
+    root: Node | None,
+    source: Source,
+    renamed: Mapping[str, SourceTensor],
+    values: ValueConverter,
+) -> Trainer:
+    """The optimizers beside the state dict; of a stable-baselines3 zip the one in its own member."""
+    if root is None:
+        return Trainer()
+    if container.kind == "sb3-zip":
+        inner = open_member(data, container, "policy.optimizer.pth", _LIMITS)
+        candidate = None if inner is None else inner[1].get_root()
+        if inner is None or candidate is None or not candidate.stream.complete:
+            return Trainer()
+        node, path = candidate.stream.root, "policy.optimizer.pth"
+        return collect_trainer(*inner, node, source, renamed, values, path=path)
+    if source.path == "root" and not source.parts:
+        return Trainer()
+    return collect_trainer(data, container, root, source, renamed, values)
+
+
+def _rest(
+    data: Buffer, container: Container, root: Node | None, source: Source, trainer: Trainer, values: ValueConverter
+) -> Json:
+    """Everything beside the state dict, as JSON; tensors in it are left out and listed."""
     documents = read_plain_documents(data, container, _LIMITS, values)
     if root is None or (source.path == "root" and not source.parts):
         return documents or None
-    for path in source.parts or [source.path]:
-        values.leave_out(resolve_path(root, path))
+    for node in trainer.nodes:
+        values.leave_out(node)
     converted = values.convert(root, "root")
     if documents:
         return {**documents, "root": converted}
@@ -309,38 +365,20 @@ def _write_safetensors(
     write_safetensors(target, kept, document)
 
 
-def _write_archive(
-    target: Path,
-    plan: Plan,
-    source: Source,
-    renamed: Mapping[str, SourceTensor],
-    extra: Mapping[str, Json],
-    rest: Json,
-    account: Mapping[str, Json],
-    architecture: Mapping[str, Json] | None,
-    game_rules: Mapping[str, Json] | None,
-    code: CodeRecord | None,
-) -> None:
+def _module_state(
+    plan: Plan, source: Source, renamed: Mapping[str, SourceTensor], extra: Mapping[str, Json]
+) -> ModuleState:
     same_names = all(new == tensor.key for new, tensor in renamed.items())
     modules = {
         prefix: ModuleRecord(type="unknown", version=version)
         for prefix, version in (source.versions if same_names else {}).items()
     }
-    state = ModuleState(tensors=plan.stored, aliases=plan.aliases, modules=modules, extra_state=dict(extra))
-    write_archive(
-        target,
-        ArchiveContent(
-            state=state,
-            architecture=architecture,
-            game_rules=game_rules,
-            code=code,
-            lineage={"conversion": dict(account)},
-            training_document=None if rest is None else {"converted_from": rest},
-        ),
-    )
+    return ModuleState(tensors=plan.stored, aliases=plan.aliases, modules=modules, extra_state=dict(extra))
 
 
-def _verify(written: Path, plan: Plan, digests: Mapping[str, str], target: Path) -> None:
+def _verify(
+    written: Path, plan: Plan, digests: Mapping[str, str], slots: Mapping[str, Mapping[str, str]], target: Path
+) -> None:
     """Read the output back and compare every tensor with the source, bit by bit through its digest."""
     wrong: list[str] = []
     if written.suffix == ".safetensors":
@@ -368,6 +406,9 @@ def _verify(written: Path, plan: Plan, digests: Mapping[str, str], target: Path)
                         wrong.append(name)
                 elif hashlib.sha256(data).hexdigest() != digest:
                     wrong.append(name)
+            for member, expected in slots.items():
+                kept = read_slot_digests(archive, member)
+                wrong += [f"{member}: {name}" for name in expected if kept.get(name) != expected[name]]
     if wrong:
         differing = ", ".join(wrong[:10])
         raise ConversionError(f"{escape_text(str(target))} would differ from its source in {differing}: not kept")

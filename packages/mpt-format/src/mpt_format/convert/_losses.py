@@ -5,8 +5,10 @@ Values only; nothing is converted here.
 
 from __future__ import annotations
 
-__all__ = ["Loss", "Refused", "check_text"]
+__all__ = ["Loss", "Refused", "check_text", "gather_left_out"]
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mpt_format.strict_json import Json
@@ -23,6 +25,38 @@ class Loss:
     def to_json(self) -> dict[str, Json]:
         """The loss as JSON values."""
         return {"path": self.path, "was": self.was, "became": self.became}
+
+
+_MOST_BRANCHES = 3
+"""So many parts of one object may each tell of their own tensors; of more, the object tells."""
+
+
+def gather_left_out(trails: Sequence[tuple[str, ...]]) -> list[Loss]:
+    """One loss for the tensors of each place, however many there are.
+
+    Args:
+        trails: Of each tensor, the paths that lead to it from the root, its own the last.
+    """
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for trail in trails:
+        groups[trail[:-1]].append(trail[-1])
+    while True:
+        branches = Counter(above[:-1] for above in groups if len(above) > 1)
+        wide = {above for above, count in branches.items() if count > _MOST_BRANCHES}
+        if not wide:
+            break
+        gathered: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for above, paths in groups.items():
+            gathered[above[:-1] if above[:-1] in wide else above] += paths
+        groups = gathered
+    losses = []
+    for above, paths in groups.items():
+        if len(paths) == 1 or not above:
+            losses += [Loss(path=path, was="a tensor beside the state dict", became="left out") for path in paths]
+        else:
+            was = f"{len(paths)} tensors beside the state dict, as {paths[0].removeprefix(above[-1])}"
+            losses.append(Loss(path=above[-1], was=was, became="left out"))
+    return losses
 
 
 class Refused(Exception):

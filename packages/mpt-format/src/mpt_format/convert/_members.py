@@ -6,12 +6,13 @@ modelarchitecture.txt); stable-baselines3's `save_util.py` for the JSON member `
 
 from __future__ import annotations
 
-__all__ = ["find_tensor_member", "read_plain_documents"]
+__all__ = ["find_tensor_member", "open_member", "read_plain_documents"]
 
 import json
 from typing import Any
 
 from mpt_format.audit._container import Container
+from mpt_format.audit._containers import open_container
 from mpt_format.audit._limits import Limits
 from mpt_format.audit._machine import Buffer
 from mpt_format.audit._tensors import StorageRecord, TensorRecord
@@ -65,6 +66,13 @@ def find_tensor_member(data: Buffer, container: Container, limits: Limits) -> tu
         )
         source.tensors.append(SourceTensor(key=name, path=f"root[{name!r}]", record=record))
     return source, buffer
+
+
+def open_member(data: Buffer, container: Container, name: str, limits: Limits) -> tuple[Buffer, Container] | None:
+    """A file inside the archive, and what it is; None where there is none or it cannot be read."""
+    member = container.directory.get_first(name) if container.directory is not None else None
+    content = None if member is None else unpack_member(data, member, limits)[0]
+    return None if content is None else (content, open_container(content, limits, name=name, nesting=1))
 
 
 def read_plain_documents(data: Buffer, container: Container, limits: Limits, values: ValueConverter) -> dict[str, Json]:

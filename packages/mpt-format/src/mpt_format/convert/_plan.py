@@ -8,9 +8,9 @@ Source: the archive's alias rules, `mpt_format.records.AliasRecord` and `ViewRec
 
 from __future__ import annotations
 
-__all__ = ["Plan", "plan_tensors", "read_numbers"]
+__all__ = ["Plan", "find_parameters", "locate_tensor", "plan_tensors", "read_numbers"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import cast
@@ -140,6 +140,27 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
         swap=swap,
     )
     return _Placed(name=name, source=tensor, payload=payload, storage=storage.key, begin=begin, end=end)
+
+
+def locate_tensor(data: Buffer, container: Container, record: TensorRecord) -> RecordPayload | str:
+    """Where the bytes of one tensor lie, or why it has none of its own."""
+    placed = _place(data, container, "", SourceTensor(key="", path="", record=record))
+    return placed if isinstance(placed, str) else placed.payload
+
+
+def find_parameters(tensors: Iterable[SourceTensor]) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of what an optimizer may have been given: no buffers, no whole numbers, a tied tensor once."""
+    found: dict[str, tuple[int, ...]] = {}
+    seen = set()
+    for tensor in tensors:
+        record = tensor.record
+        if record is None or record.storage is None or _kind(tensor) != "parameter":
+            continue
+        place = (record.storage.key, record.storage.view, record.offset, record.shape)
+        if place not in seen and record.dtype.startswith(("float", "bfloat", "complex")):
+            seen.add(place)
+            found[tensor.key] = record.shape
+    return found
 
 
 def _carry(record: TensorRecord) -> tuple[str, TensorRecord]:

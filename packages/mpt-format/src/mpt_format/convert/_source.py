@@ -7,7 +7,7 @@ Where two state dicts stand side by side it does not choose: it names them and a
 
 from __future__ import annotations
 
-__all__ = ["Source", "SourceTensor", "find_state", "resolve_path"]
+__all__ = ["Source", "SourceTensor", "find_state", "resolve_path", "search_states"]
 
 import ast
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from mpt_format.audit._walk import format_key, format_step, state_attributes
 from mpt_format.errors import ConversionError
 
 from ._arrays import Array, read_array
+from ._optimizer import is_optimizer
 
 _MAX_SEARCHED = 200_000
 _MAX_DEPTH = 4
@@ -69,7 +70,7 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
         if source is None:
             raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name{_suggest(node)}")
         return source, node
-    found_states = list(_search(node))
+    found_states = list(search_states(node))
     candidates = [source for source in found_states if _has_axes(source)] or found_states
     if not candidates:
         raise ConversionError(f"no state dict found in {_describe(node)}; --state-path \"root['...']\" names one")
@@ -84,7 +85,7 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
 def _join_states(node: Node, path: str) -> Source | None:
     """The state dicts below a node as one, each under the keys that lead to it: `model.0.weight`, `critic.0.weight`."""
     joined = Source(path=path)
-    for source in _search(node, path):
+    for source in search_states(node, path):
         steps = [key for kind, key in _parse_path("root" + source.path.removeprefix(path)) if kind == "key"]
         prefix = "".join(f"{step}." for step in steps)
         joined.parts.append(source.path)
@@ -96,26 +97,20 @@ def _join_states(node: Node, path: str) -> Source | None:
 
 def _suggest(root: Node) -> str:
     """The state dicts that there are, as the end of a refusal."""
-    listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in list(_search(root))[:12])
+    listed = ", ".join(f"{source.path} ({len(source.tensors)} tensors)" for source in list(search_states(root))[:12])
     return f"; state dicts: {listed}" if listed else f"; the file holds {_describe(root)}"
 
 
 def _describe(root: Node) -> str:
     """The root and its entries in words, for a person who looks for the state dict."""
-    if _is_optimizer(root):
+    if is_optimizer(root):
         return "the state of an optimizer, which belongs to a state dict elsewhere"
     entries = [f"root[{format_key(key)}]: {describe_node(value)[0]}" for key, value in key_value_pairs(root) or ()]
     listed = ", ".join(entries[:12]) + (f" and {len(entries) - 12} more" if len(entries) > 12 else "")
     return describe_node(root)[0] + (f" ({listed})" if listed else "")
 
 
-def _is_optimizer(node: Node) -> bool:
-    """Whether a node is what `Optimizer.state_dict()` gives."""
-    keys = {key for key, _ in key_value_pairs(node) or () if type(key) is str}
-    return keys >= {"state", "param_groups"}
-
-
-def _search(root: Node, path: str = "root") -> Iterator[Source]:
+def search_states(root: Node, path: str = "root") -> Iterator[Source]:
     """State dicts that are no optimizer state, outermost first, not deeper than a few levels."""
     pending: list[tuple[Node, str, int]] = [(root, path, 0)]
     searched = 0
@@ -130,7 +125,7 @@ def _search(root: Node, path: str = "root") -> Iterator[Source]:
         if source is not None and _is_state(source):
             yield source
             continue
-        if depth >= _MAX_DEPTH or _is_optimizer(node):
+        if depth >= _MAX_DEPTH or is_optimizer(node):
             continue
         for key, value in key_value_pairs(node) or ():
             if type(key) is str and ("optim" in key.lower() or key == "param_groups"):

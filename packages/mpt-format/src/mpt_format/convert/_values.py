@@ -23,7 +23,7 @@ from mpt_format.strict_json import Json
 
 from ._arrays import read_array, read_scalar
 from ._known_values import KNOWN, convert_path
-from ._losses import Loss, Refused, check_text
+from ._losses import Loss, Refused, check_text, gather_left_out
 
 _MAX_LISTED = 4096
 """Numbers of an array that become a JSON list; a larger array is kept as a tensor or refused."""
@@ -54,6 +54,9 @@ class ValueConverter:
         self._configs = 0
         """How many configs of omegaconf stand around the one that is read."""
         self._left_out: set[int] = set()
+        self._trail: list[str] = []
+        """The paths from the root to what is converted."""
+        self._tensors_beside: list[tuple[str, ...]] = []
 
     def leave_out(self, node: Node) -> None:
         """Skip this node wherever it stands (the state dict, which is written elsewhere), and list tensors as lost."""
@@ -61,11 +64,26 @@ class ValueConverter:
 
     def convert(self, node: Node, path: str) -> Json:
         """The JSON form of a node; what has none becomes null and is listed in `refusals`."""
+        return self._collect(node, path, 0)
+
+    def _collect(self, node: Node, path: str, depth: int) -> Json:
+        self._trail.append(path)
         try:
-            return self._value(node, path, 0)
+            return self._value(node, path, depth)
         except Refused as refused:
             self.refusals.append((path, str(refused)))
             return None
+        finally:
+            self._trail.pop()
+
+    def tell_left_out(self) -> None:
+        """Write down the tensors that were left out: those of one mapping, or of many alike, as one loss."""
+        self.losses.extend(gather_left_out(self._tensors_beside))
+        self._tensors_beside.clear()
+
+    def will_drop(self, path: str) -> bool:
+        """Whether the caller asks to leave this path out; nothing is written down yet."""
+        return path in self._drop
 
     def is_dropped(self, path: str) -> bool:
         """Whether the caller asked to leave this path out; then that is written down."""
@@ -81,13 +99,7 @@ class ValueConverter:
 
     def inner(self, node: Node, path: str, depth: int) -> Json:
         """The JSON form of a part of a node; null where it is dropped or has none."""
-        if self.is_dropped(path):
-            return None
-        try:
-            return self._value(node, path, depth + 1)
-        except Refused as refused:
-            self.refusals.append((path, str(refused)))
-            return None
+        return None if self.is_dropped(path) else self._collect(node, path, depth + 1)
 
     def _value(self, node: Node, path: str, depth: int) -> Json:
         kind = type(node)
@@ -185,7 +197,7 @@ class ValueConverter:
                 self.lose(path, f"a tensor {tensor.dtype} {list(tensor.shape)}", became)
                 return numbers
             if self._left_out:
-                self.lose(path, "a tensor beside the state dict", "left out")
+                self._tensors_beside.append(tuple(self._trail))
                 return None
             raise Refused("a tensor among plain values: name its mapping with --state-path, or drop it")
         name = find_callee_name(node.func)
