@@ -102,7 +102,8 @@ def _equal_layers() -> nn.Module:
 def test_groups_that_could_be_named_in_two_ways_keep_their_numbers(tmp_path: Path) -> None:
     net = _equal_layers()
     first, second = net.parameters()
-    optimizer = torch.optim.Adam([{"params": [second]}, {"params": [first], "lr": 0.5}])
+    groups: list[dict[str, Any]] = [{"params": [second]}, {"params": [first], "lr": 0.5}]
+    optimizer = torch.optim.Adam(groups)
     _train(net, optimizer)
     done = _convert(tmp_path, {"model": net.state_dict(), "optimizer": optimizer.state_dict()})
     assert list(done.slots) == ["trainer/source_optimizer"]
