@@ -16,11 +16,11 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import NamedTuple
 
 from ._limits import Limits
-from ._mapped import read_range, small_range_reader
+from ._mapped import read_range
 from ._stream import Buffer
+from ._zip_members import ZipMember, read_usual_members
 
 STORED, DEFLATED = 0, 8
 _END = Struct("<4s4H2LH")
@@ -37,19 +37,6 @@ _ENCRYPTED = 0x1
 _DESCRIPTOR = 0x8
 _UTF8_NAME = 0x800
 _MAX_PROBLEMS = 20
-
-
-class ZipMember(NamedTuple):
-    """One entry of the central directory, with where its bytes lie (`data_offset` -1: not in the file)."""
-
-    name: str
-    method: int
-    flags: int
-    crc: int
-    packed_size_bytes: int
-    size_bytes: int
-    header_offset: int
-    data_offset: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +102,18 @@ def read_zip_directory(data: Buffer, limits: Limits, *, stop: int | None = None)
 
 def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limits, directory: ZipDirectory) -> None:
     central = read_range(data, offset, offset + size)
+    usual = None if directory.start else read_usual_members(data, central, offset, limits.members)
+    if usual is not None:
+        directory.members = usual
+    elif not _read_one_by_one(data, offset, central, limits, directory):
+        return
+    found = len(directory.members)
+    if found != count & 0xFFFFFFFF and found & 0xFFFF != count:
+        directory.problems.append(f"the end record counts {count} members, the directory holds {found}")
+
+
+def _read_one_by_one(data: Buffer, offset: int, central: bytes, limits: Limits, directory: ZipDirectory) -> bool:
+    """Read a directory in which anything may be unusual; whether it was read to its end."""
     members = directory.members
     problems = directory.problems
     add = members.append
@@ -123,23 +122,22 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
     limit = limits.members
     furthest = 0
     in_order = True
-    fetch = small_range_reader(data, spacing=whole // (len(central) // _CENTRAL.size + 1))
     meanings: dict[bytes, tuple[int, int]] = {}
     while at < end:
         if len(members) >= limit:
             directory.limit = f"members: stopped after {limit}"
-            return
+            return False
         name_at = at + _CENTRAL.size
         if name_at > end or not central.startswith(b"PK\x01\x02", at):
             problems.append(f"the central directory is broken at byte {offset + at}")
-            return
+            return False
         common, crc, packed, unpacked, n_name, n_extra, n_comment, header = unpack(central, at)
         spelled = central[at + 6 : at + 30]  # the same bytes, up to the name's length, as a local header has them
         raw_name = central[name_at : name_at + n_name]
         at = name_at + n_name + n_extra + n_comment
         if at > end:
             problems.append("the central directory is cut off")
-            return
+            return False
         if common not in meanings:
             meanings[common] = _FLAGS_AND_METHOD.unpack(common)
         flags, method = meanings[common]
@@ -150,7 +148,7 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
             extra = central[name_at + n_name : name_at + n_name + n_extra]
             unpacked, packed, header = _widen(extra, unpacked, packed, header)
         header += start
-        local = fetch(header, header + 30 + n_name) if 0 <= header < whole else b""
+        local = read_range(data, header, header + 30 + n_name) if 0 <= header < whole else b""
         data_offset = -1
         if local.startswith(b"PK\x03\x04" + spelled) and len(local) == 30 + n_name and local.endswith(raw_name):
             data_offset = header + 30 + n_name + local[28] + (local[29] << 8)
@@ -161,18 +159,13 @@ def _read_central(data: Buffer, offset: int, size: int, count: int, limits: Limi
             data_offset = -1
         in_order = in_order and header >= furthest
         furthest = data_offset + packed
-        add(_new_member(ZipMember, (name, method, flags, crc, packed, unpacked, header, data_offset)))
+        add(ZipMember(name, method, flags, crc, packed, unpacked, header, data_offset))
         if len(problems) > _MAX_PROBLEMS:
-            return
+            return False
     _check_names(directory)
     if not in_order or furthest > offset:
         _check_layout(directory, offset)
-    if len(members) != count & 0xFFFFFFFF and len(members) & 0xFFFF != count:
-        problems.append(f"the end record counts {count} members, the directory holds {len(members)}")
-
-
-_new_member = tuple.__new__
-"""NamedTuple's own constructor is a Python function, and there is one call for every tensor of a checkpoint."""
+    return True
 
 
 def _check_names(directory: ZipDirectory) -> None:
