@@ -54,7 +54,7 @@ def audit_checkpoint(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_L
 
 @contextmanager
 def open_file(name: str) -> Iterator[Buffer]:
-    """Map a regular file for reading; whatever else stands at the path is refused without waiting for it.
+    """Give the bytes of a regular file, mapped where they are many; what else stands there is refused without waiting.
 
     Raises:
         AuditError: There is no such file, it is no regular file, or it cannot be read.
@@ -67,8 +67,8 @@ def open_file(name: str) -> Iterator[Buffer]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise AuditError(f"{escape_text(name)} cannot be audited: it is no regular file")
-        if not status.st_size:
-            yield b""
+        if status.st_size <= _SMALL:
+            yield os.read(descriptor, status.st_size)
             return
         data = MappedFile(descriptor, 0, access=mmap.ACCESS_READ)
         data.descriptor = descriptor
@@ -85,6 +85,10 @@ def open_file(name: str) -> Iterator[Buffer]:
         os.close(descriptor)
 
 
+_SMALL = 256 << 10
+"""One read of so many bytes takes less time than mapping them and touching a few pages."""
+
+
 def audit_bytes(data: Buffer, *, name: str, limits: Limits = DEFAULT_LIMITS) -> FileAudit:
     """Audit the bytes of one file; `name` is only repeated in the answer."""
     with no_collections():
@@ -94,7 +98,7 @@ def audit_bytes(data: Buffer, *, name: str, limits: Limits = DEFAULT_LIMITS) -> 
 def audit_container(container: Container, *, name: str, size_bytes: int, limits: Limits) -> FileAudit:
     """Audit a container that was opened already."""
     findings, counts, limits_hit = collect_findings(container, limits)
-    torch = ask_torch(container, Path(name).suffix == ".safetensors")
+    torch = ask_torch(container, container.kind == "safetensors" and Path(name).suffix == ".safetensors")
     verdict = _decide(container, findings, limits_hit, torch)
     root = container.get_root()
     stream = root.stream if root is not None and root.stream.complete else None

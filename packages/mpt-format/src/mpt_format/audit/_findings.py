@@ -184,12 +184,12 @@ class _Collector:
     def _add_objects(self, candidate: Candidate, suspects: list[Event]) -> None:
         stream = candidate.stream
         with_bytes = any(code in stream.notes for code in _BYTE_OPCODES)
-        walk = walk_graph(stream.root, self._limits, with_bytes=with_bytes)
         changes: dict[int, list[Event]] = {}
         for event in suspects:
             if type(event) is tuple and event[1] in (BUILD, APPEND, SETITEM):
                 target = event[2][0] if event[1] == BUILD else event[2]
                 changes.setdefault(id(target), []).append(event)
+        walk = walk_graph(stream.root, self._limits, with_bytes=with_bytes, changed=changes.keys())
         for index, node in enumerate(walk.nodes):
             kind = type(node)
             if kind is Call or kind is TensorCall:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 __all__ = ["find_record_problems"]
 
+from operator import attrgetter
+
 from ._container import Candidate, Container, RecordProblem
-from ._tensors import storage_item_size
 
 
 def find_record_problems(container: Container, candidate: Candidate) -> list[RecordProblem]:
@@ -20,9 +21,12 @@ def find_record_problems(container: Container, candidate: Candidate) -> list[Rec
         return []
     found = []
     packed: set[str] | None = None
-    for key, (kind, length, offset) in candidate.get_summary(container.storage_fields).storages.items():
+    summary = candidate.get_summary(container.storage_fields)
+    for key, needed in summary.get_sizes().items():
         place = container.storages.get(key)
-        needed = length * storage_item_size(kind.name)
+        if place is not None and place[1] == needed:
+            continue
+        offset = summary.storages[key].offset
         if place is None:
             if packed is None:  # records that are compressed, which nothing here unpacks
                 prefix = container.prefix + "data/"
@@ -30,6 +34,6 @@ def find_record_problems(container: Container, candidate: Candidate) -> list[Rec
                 packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
             if key not in packed and candidate.stream.complete and not container.problems:
                 found.append(RecordProblem(offset=offset, key=key, size_bytes=None, needed_bytes=needed))
-        elif place[1] != needed:
+        else:
             found.append(RecordProblem(offset=offset, key=key, size_bytes=place[1], needed_bytes=needed))
-    return found
+    return sorted(found, key=attrgetter("offset"))

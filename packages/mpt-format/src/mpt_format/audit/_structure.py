@@ -19,7 +19,7 @@ from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 from ._result import Severity, TopLevelEntry
 from ._stream import Stream
-from ._tensors import TensorRecord, find_tensor, is_tensor, storage_item_size, storage_record
+from ._tensors import TensorRecord, find_tensor, is_tensor, storage_record
 from ._walk import format_key
 
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
@@ -144,8 +144,7 @@ def describe_totals(container: Container, findings: Mapping[Severity, int]) -> d
         calls += summary.calls
         tensors += summary.persistent
         storages += len(summary.storages)
-        for kind, length, _ in summary.storages.values():
-            storage_bytes += length * storage_item_size(kind.name)
+        storage_bytes += sum(summary.get_sizes().values())
     if container.without_pickle:
         tensors = len(container.tensors)
     return {

@@ -16,6 +16,7 @@ from operator import attrgetter
 from ._arguments import JUDGED, NEVER_EMPTY, find_misuse
 from ._nodes import Call, DictNode, Global, Node, Persistent, StorageUse, TensorCall
 from ._stream import BUILD, NOTE, SETITEM, Event, Stream
+from ._tensors import storage_item_size
 from ._torch_table import load_rules
 
 _OTHER_BYTES = frozenset({0x42, 0x43, 0x8E, 0x96, 0x8B, 0x49, 0x4C})
@@ -31,7 +32,7 @@ class Summary:
         names: Imported name -> how often.
         calls: How many calls there are.
         persistent: How many references to storages there are.
-        storages: Storage key -> its first use, for well-formed ones.
+        storages: Storage key -> its first use, for well-formed ones, in any order.
     """
 
     suspects: list[Event] = field(default_factory=list)
@@ -41,6 +42,18 @@ class Summary:
     storages: dict[str, StorageUse] = field(default_factory=dict)
     misused: list[tuple[Call, str]] = field(default_factory=list)
     """Calls of allowed functions with arguments that no writer gives, and what is wrong; they are suspects as well."""
+    _sizes: dict[str, int] | None = None
+
+    def get_sizes(self) -> dict[str, int]:
+        """Storage key -> how many bytes its first use says it has; made once."""
+        if self._sizes is None:
+            self._sizes = {}
+            known, item_size = None, 0
+            for key, (kind, length, _) in self.storages.items():
+                if kind is not known:  # nearly all are of one class
+                    known, item_size = kind, storage_item_size(kind.name)
+                self._sizes[key] = length * item_size
+        return self._sizes
 
 
 @cache
@@ -145,15 +158,12 @@ def summarize(stream: Stream, storage_fields: int) -> Summary:
 
 
 def _merge_storages(first: dict[str, StorageUse], second: dict[str, StorageUse]) -> dict[str, StorageUse]:
-    """The first use of every storage, in file order, of what two readers found, each in file order."""
+    """The first use of every storage of what two readers found."""
     merged = first | second
     if len(merged) < len(first) + len(second):
-        merged |= first  # whose uses count
-    if not first or next(reversed(first.values())).offset < next(iter(second.values())).offset:
-        return merged
-    for key in first.keys() & second.keys():
-        merged[key] = min(first[key], second[key], key=attrgetter("offset"))
-    return dict(sorted(merged.items(), key=lambda item: item[1].offset))
+        for key in first.keys() & second.keys():
+            merged[key] = min(first[key], second[key], key=attrgetter("offset"))
+    return merged
 
 
 def _is_latin(args: tuple[Node, ...]) -> bool:

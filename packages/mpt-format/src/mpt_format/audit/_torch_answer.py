@@ -114,8 +114,10 @@ def _find_wrong_record(container: Container, rules: Rules) -> RecordProblem | No
 
 def _find_missing(summary: Summary, storages: AbstractSet[str]) -> tuple[int, str] | None:
     """Where the first storage stands that the pickle names and the file does not have, and its key."""
+    if summary.storages.keys() <= storages:
+        return None
     missing = summary.storages.keys() - storages
-    return min(((summary.storages[key].offset, key) for key in missing), default=None)
+    return min((summary.storages[key].offset, key) for key in missing)
 
 
 def describe_members(container: Container) -> list[str]:

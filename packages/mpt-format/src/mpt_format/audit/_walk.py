@@ -11,6 +11,7 @@ from __future__ import annotations
 __all__ = ["Walk", "child_steps", "format_key", "format_step", "state_attributes", "walk_graph"]
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from ._limits import Limits
@@ -20,6 +21,8 @@ from ._summary import is_plain_storage
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, memoryview, BigInt, ByteArray})
 """Nodes without parts that carry no code; bytes are walked to only when asked for."""
+
+_CONTAINERS = frozenset({DictNode, list, tuple})
 
 Edge = tuple[str, Any]
 """What leads from a parent to a child: a kind of step and its key, index or name."""
@@ -99,13 +102,16 @@ class Walk:
             also.append((parent, position))
 
 
-def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
+def walk_graph(
+    root: Node, limits: Limits, *, with_bytes: bool = False, changed: AbstractSet[int] = frozenset()
+) -> Walk:
     """Walk everything that `root` reaches, in the order in which the pickle made it.
 
     Args:
         root: The object of a stream.
         limits: Bounds for the printed paths.
         with_bytes: Whether byte strings and long integers are nodes of their own.
+        changed: Ids of the dicts, lists and tuples that matter although they hold nothing but plain values.
     """
     walk = Walk(limits)
     nodes, parents, positions, index = walk.nodes, walk._parents, walk._positions, walk.index
@@ -144,9 +150,11 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
                     else:
                         below = None if plain.issuperset(map(type, args)) else enumerate(args)
                 else:
-                    below = enumerate([child for child, _ in _parts(node, walk.callees)])
+                    below = enumerate(_children(node, walk.callees))
             elif kind in plain and parent >= 0:
                 continue
+            elif kind in _CONTAINERS and parent >= 0 and id(node) not in changed and plain.issuperset(map(type, node)):
+                continue  # such as the version of each module: half of the nodes of a state dict
             else:
                 new = len(nodes)
                 here = index.setdefault(id(node), new)
@@ -154,8 +162,8 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
                     if kind is not tuple or node:  # the empty tuple is one object everywhere
                         walk.add_reference(here, parent, position)
                     continue
-                if kind is DictNode or kind is list or kind is tuple or kind is SetNode:
-                    below = None if plain.issuperset(map(type, node)) else enumerate(node)
+                if kind in _CONTAINERS or kind is SetNode:
+                    below = enumerate(node)
                 else:
                     below = _persistent_parts(node, walk.callees) if kind is Persistent else None
             nodes.append(node)
@@ -170,6 +178,22 @@ def walk_graph(root: Node, limits: Limits, *, with_bytes: bool = False) -> Walk:
                 walk.callees.update(func for func, meaning in meanings.items() if meaning != _SPECIAL_CALL)
                 return walk
             children, parent = pending.pop()
+
+
+def _children(call: Call, callees: set[int]) -> list[Node]:
+    """What `_parts` gives, without the steps; at once for an OrderedDict that is made empty, as every state dict is."""
+    func, more = call.func, call.more
+    if type(func) is not Global or type(call.args) is not tuple or call.args:
+        return [child for child, _ in _parts(call, callees)]
+    if more is not None and (more.pairs is None or more.items is not None or more.kwargs is not None):
+        return [child for child, _ in _parts(call, callees)]
+    callees.add(id(func))
+    if more is None:
+        return []
+    children = more.pairs[: len(more.pairs) // 2 * 2]
+    for state in more.states or ():
+        children += [child for child, _ in _state_parts(func.full_name, state)]
+    return children
 
 
 _SPECIAL_CALL, _PLAIN_CALL, _TEXT_CALL, _TENSOR_CALL = range(4)

@@ -145,9 +145,12 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
         _read_member(data, member, container, limits, name, nesting)
     if not in_torch:
         return
-    named: set[str] = set().union(*(candidate.get_summary(5).storages for candidate in container.candidates))
-    if len(others) + len(container.storages) == len(directory.members) and container.storages.keys() <= named:
-        return  # nearly every file
+    tensors = [candidate.get_summary(5).storages for candidate in container.candidates]
+    if len(others) + len(container.storages) == len(directory.members) and any(
+        container.storages.keys() <= named.keys() for named in tensors
+    ):
+        return  # nearly every file: all records are tensors of one object
+    named = set().union(*tensors)
     for folder in {records, constants}:  # what no tensor names is no record, wherever it lies
         for member in directory.members:
             if member.name.startswith(folder) and member.name[len(folder) :] not in named:
