@@ -105,10 +105,9 @@ def assert_equal_readings(data: bytes, limits: Limits = DEFAULT_LIMITS, stop: in
     for fields in (5, 6):
         one, other = summarize(shaped, fields), summarize(plain, fields)
         assert (one.calls, one.persistent, one.names) == (other.calls, other.persistent, other.names)
-        assert [(key, *use[1:]) for key, use in one.storages.items()] == [
-            (key, *use[1:]) for key, use in other.storages.items()
-        ]
-        assert_same([use.kind for use in one.storages.values()], [use.kind for use in other.storages.values()])
+        storages, plain_storages = (sorted(told.storages.items()) for told in (one, other))
+        assert [(key, *use[1:]) for key, use in storages] == [(key, *use[1:]) for key, use in plain_storages]
+        assert_same([use.kind for _, use in storages], [use.kind for _, use in plain_storages])
         assert [(call.offset, why) for call, why in one.misused] == [(call.offset, why) for call, why in other.misused]
         assert len(one.suspects) == len(other.suspects)
     events, plain_events = shaped.get_events(), plain.get_events()

@@ -103,7 +103,7 @@ class Walk:
 
 
 def walk_graph(
-    root: Node, limits: Limits, *, with_bytes: bool = False, changed: AbstractSet[int] = frozenset()
+    root: Node, limits: Limits, *, with_bytes: bool = False, changed: AbstractSet[int] | None = None
 ) -> Walk:
     """Walk everything that `root` reaches, in the order in which the pickle made it.
 
@@ -111,7 +111,8 @@ def walk_graph(
         root: The object of a stream.
         limits: Bounds for the printed paths.
         with_bytes: Whether byte strings and long integers are nodes of their own.
-        changed: Ids of the dicts, lists and tuples that matter although they hold nothing but plain values.
+        changed: Ids of the dicts, lists and tuples that are nodes although they hold nothing but plain values; None
+            where all of them are.
     """
     walk = Walk(limits)
     nodes, parents, positions, index = walk.nodes, walk._parents, walk._positions, walk.index
@@ -153,7 +154,13 @@ def walk_graph(
                     below = enumerate(_children(node, walk.callees))
             elif kind in plain and parent >= 0:
                 continue
-            elif kind in _CONTAINERS and parent >= 0 and id(node) not in changed and plain.issuperset(map(type, node)):
+            elif (
+                changed is not None
+                and kind in _CONTAINERS
+                and parent >= 0
+                and id(node) not in changed
+                and plain.issuperset(map(type, node))
+            ):
                 continue  # such as the version of each module: half of the nodes of a state dict
             else:
                 new = len(nodes)
