@@ -190,17 +190,17 @@ def walk_graph(
 def _children(call: Call, callees: set[int]) -> list[Node]:
     """What `_parts` gives, without the steps; at once for an OrderedDict that is made empty, as every state dict is."""
     func, more = call.func, call.more
-    if type(func) is not Global or type(call.args) is not tuple or call.args:
-        return [child for child, _ in _parts(call, callees)]
-    if more is not None and (more.pairs is None or more.items is not None or more.kwargs is not None):
-        return [child for child, _ in _parts(call, callees)]
-    callees.add(id(func))
-    if more is None:
-        return []
-    children = more.pairs[: len(more.pairs) // 2 * 2]
-    for state in more.states or ():
-        children += [child for child, _ in _state_parts(func.full_name, state)]
-    return children
+    if type(func) is Global and type(call.args) is tuple and not call.args:
+        if more is None:
+            callees.add(id(func))
+            return []
+        if more.pairs is not None and more.items is None and more.kwargs is None:
+            callees.add(id(func))
+            children = more.pairs[: len(more.pairs) // 2 * 2]
+            for state in more.states or ():
+                children += [child for child, _ in _state_parts(func.full_name, state)]
+            return children
+    return [child for child, _ in _parts(call, callees)]
 
 
 _SPECIAL_CALL, _PLAIN_CALL, _TEXT_CALL, _TENSOR_CALL = range(4)
