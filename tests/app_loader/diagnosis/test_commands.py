@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,37 @@ def test_migrating_many_tells_what_failed_by_its_exit_code(zoo: Zoo) -> None:
     )
     assert result.exit_code == 1
     assert [item["status"] for item in json.loads(result.stdout)] == ["migrated", "failed"]
+
+
+def test_archives_of_one_name_keep_the_folders_that_tell_them_apart_and_are_resumed_there(zoo: Zoo) -> None:
+    for name in ("a", "b", "more/a"):
+        (zoo.folder / name).mkdir(parents=True)
+    paths = [zoo.save("0.1.0", f"{name}/run.mpt", train_steps=steps) for name, steps in (("a", 0), ("b", 1))]
+    zoo.save("0.1.0", "more/a/run.mpt")
+    into = zoo.folder / "into"
+    command = ("migrate", *paths, paths[0], zoo.folder / "more", "--to", "0.3.0", "--into", into, "--json")
+    first, second = run(zoo, *command), run(zoo, *command)
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    places = [str(into / place) for place in ("a/run.mpt", "b/run.mpt", "more/a/run.mpt")]
+    assert [item["target"] for item in json.loads(first.stdout)] == places
+    assert [item["status"] for item in json.loads(second.stdout)] == ["done before"] * 3
+    for path, place in zip(paths, places, strict=False):
+        with open_archive(path) as old, open_archive(place) as new:
+            assert (new.manifest.lineage or {})["parent"] == old.manifest.content_digest
+
+
+def test_every_archive_has_a_place_of_its_own_whatever_is_given(tmp_path: Path) -> None:
+    from app_loader.migration.batch import find_archives
+
+    names = [f"{folder}/{name}.mpt" for folder in ("x/b/c", "x/c", "y/b", "c") for name in ("c", "run")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folders = [tmp_path, *(tmp_path / folder for folder in ("x", "x/b", "x/c", "y/../c"))]
+    for given in itertools.permutations([*folders, tmp_path / "c/run.mpt", tmp_path / "y/b/run.mpt"], 3):
+        found = find_archives(given)
+        assert len({place for _, place in found}) == len(found) == len({path.resolve() for path, _ in found})
+        assert not any(place.is_absolute() or ".." in place.parts for _, place in found)
 
 
 def test_migrate_without_a_target_is_a_usage_error(zoo: Zoo) -> None:

@@ -267,7 +267,13 @@ def _print_proof(proof: Proof) -> None:
 
 def _item_document(item: BatchItem) -> dict[str, Any]:
     report = None if item.report is None else item.report.to_document()
-    return {"source": item.source, "status": item.status, "error": item.error, "report": report}
+    return {
+        "source": item.source,
+        "target": item.target,
+        "status": item.status,
+        "error": item.error,
+        "report": report,
+    }
 
 
 def _print_items(items: list[BatchItem]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class BatchItem:
 
     Attributes:
         source: its path.
+        target: the new archive's place.
         status: ``migrated``, ``done before`` or ``failed``.
         report: of the migration; None when it failed or was done before.
         error: why it failed; empty when it did not.
@@ -25,6 +27,7 @@ class BatchItem:
 
     source: str
     status: str
+    target: str = ""
     report: MigrationReport | None = None
     error: str = ""
 
@@ -32,7 +35,7 @@ class BatchItem:
 def migrate_many(
     sources: Sequence[Path], folder: Path, *, code: str, store: Store, unproven: bool = False
 ) -> Iterator[BatchItem]:
-    """Migrate archives into a folder, each under its own name, yielding each as it is finished.
+    """Migrate archives into a folder, each in the place that `find_archives` gives it, yielding each as it is finished.
 
     An archive whose target is there already, with it as the parent, was done before: a batch that was broken off goes
     on where it stopped. Whatever goes wrong with one archive - model code may raise anything - is told and the next one
@@ -45,36 +48,59 @@ def migrate_many(
         store: the store of wheels.
         unproven: write also what could not be proven.
     """
-    for source, name in find_archives(sources):
-        target = folder / name
+    for source, place in find_archives(sources):
+        target = folder / place
+        status, report, why = "failed", None, ""
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists() and target.samefile(source):
-                yield BatchItem(source=str(source), status="failed", error="the target is the source itself")
-                continue
-            if _done(source, target):
-                yield BatchItem(source=str(source), status="done before")
-                continue
-            if target.exists():
-                yield BatchItem(source=str(source), status="failed", error=f"{target} is there and has another parent")
-                continue
-            report = migrate_archive(source, target, code=code, store=store, unproven=unproven)
-            yield BatchItem(source=str(source), status="migrated", report=report)
+                why = "the target is the source itself"
+            elif _done(source, target):
+                status = "done before"
+            elif target.exists():
+                why = f"{target} is there and has another parent; --into takes another folder"
+            else:
+                report = migrate_archive(source, target, code=code, store=store, unproven=unproven)
+                status = "migrated"
         except MptError as error:
-            yield BatchItem(source=str(source), status="failed", error=str(error))
+            why = str(error)
         except Exception as error:
-            yield BatchItem(source=str(source), status="failed", error=f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {error}"
+        yield BatchItem(source=str(source), target=str(target), status=status, report=report, error=why)
 
 
 def find_archives(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return every archive with its place below the folder of results: its name, or its path below a given folder."""
-    found: list[tuple[Path, Path]] = []
+    """Return every archive with its place below the folder of results: its name, or its path below a given folder.
+
+    Archives that would have one place keep as much of their paths as tells them apart: ``a/run.mpt`` and ``b/run.mpt``
+    keep their folders. A file that is given twice is there once.
+    """
+    found: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
-        if source.is_dir():
-            found += [(path, path.relative_to(source)) for path in sorted(source.rglob("*.mpt"))]
-        else:
-            found.append((source, Path(source.name)))
-    return found
+        for path in sorted(source.rglob("*.mpt")) if source.is_dir() else [source]:
+            place = path.relative_to(source) if source.is_dir() else Path(source.name)
+            found.setdefault(path.resolve(), (path, place))
+    places = dict(found.values())
+    for together in _sharing(places):
+        places |= _apart(together)
+    if _sharing(places):  # told apart, one has the place of a third
+        places = _apart(list(places))
+    return list(places.items())
+
+
+def _sharing(places: Mapping[Path, Path]) -> list[list[Path]]:
+    """Return the archives that have one place, together."""
+    by_place: dict[Path, list[Path]] = {}
+    for path, place in places.items():
+        by_place.setdefault(place, []).append(path)
+    return [paths for paths in by_place.values() if len(paths) > 1]
+
+
+def _apart(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Return the path of each below the folder that they all lie in."""
+    whole = {path: Path(os.path.normpath(path.absolute())) for path in paths}  # not resolved: by the names that were given
+    above = os.path.commonpath([path.parent for path in whole.values()])
+    return {path: named.relative_to(above) for path, named in whole.items()}
 
 
 def _done(source: Path, target: Path) -> bool:
