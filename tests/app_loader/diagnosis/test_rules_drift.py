@@ -131,6 +131,18 @@ def test_anything_else_is_refused_by_name_and_the_next_command_plays_the_old_gam
     assert {zoo.paste(command).exit_code for command in document["next"]} == {0}
 
 
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_revision_is_asked_for_only_where_an_operation_says_the_change(zoo: DriftZoo, name: str) -> None:
+    today, subject, candidates = REFUSED[name]
+    result = zoo.run("diagnose", zoo.path, "--code", "trained", "--rules", written(zoo, today), "--json")
+    (found, *_) = (f for f in json.loads(result.stdout)["findings"] if f["subject"] == subject)
+    asked = any("would need" in sentence for sentence in found["evidence"])
+    assert asked == (
+        subject.startswith("action ") and not candidates and found["message"].endswith(("added", "removed"))
+    )
+    assert json.loads(result.stdout)["would_load"] is False
+
+
 def test_what_no_observation_depends_on_is_a_note(zoo: DriftZoo) -> None:
     file = written(zoo, other(agents=4, tags=("arena",)))
     document = json.loads(zoo.run("diagnose", zoo.path, "--code", "trained", "--rules", file, "--json").stdout)

@@ -160,6 +160,11 @@ class InstalledCode:
             return None
         return str(self._direct_url["url"]), str(vcs["commit_id"])
 
+    @property
+    def is_editable(self) -> bool:
+        """Whether it is a working tree that was installed where it lies."""
+        return bool(self._direct_url.get("dir_info", {}).get("editable"))
+
     @cached_property
     def _direct_url(self) -> dict[str, Any]:
         text = self._distribution.read_text("direct_url.json")

@@ -78,7 +78,7 @@ def record_code(cls: type[PolicyArchitecture], made_of: Iterable[type] = ()) -> 
         more = len(provenance.unrecorded) - _SHOWN
         warnings.warn(
             f"{code.distribution} {code.version} cannot be built again from the archive and its repository alone: "
-            f"{shown}{f'; and {more} more' if more > 0 else ''}; commit or move them, or build and keep a wheel",
+            f"{shown}{f'; and {more} more' if more > 0 else ''}; commit or move them, or build a wheel and keep it",
             UnrecordedSourceWarning,
             stacklevel=3,
         )
@@ -162,7 +162,10 @@ def _provenance(code: Code, package: str) -> Provenance:
         return Provenance(repository=strip_credentials(repository), commit=commit, dirty=False)
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
-    return find_provenance(Path(next(iter(locations)))) if locations else Provenance()
+    found = find_provenance(Path(next(iter(locations)))) if locations else Provenance()
+    if isinstance(code, InstalledCode) and code.is_editable and found == Provenance():
+        return Provenance(unrecorded=("its files lie in no git repository that knows them",))
+    return found
 
 
 def _requires(code: Code) -> dict[str, Any]:

@@ -72,8 +72,9 @@ class RulesMismatchError(PolicyInterfaceError):
         super().__init__(
             "the policy was made for other game rules; what differs, by name:\n"
             f"{comparison.to_text()}\n"
-            "A pure renumbering or rescaling adapts by name: load_policy(path, rules=...). Anything else needs a "
-            "revision.\nRun: mpt diagnose ARCHIVE --code trained --rules RULES   # what it would have to say"
+            "A pure renumbering or rescaling adapts by name: load_policy(path, rules=...). Anything else takes other "
+            "weights: a revision, where one can say it, or a new policy.\n"
+            "Run: mpt diagnose ARCHIVE --code trained --rules RULES   # says of each change which of the two"
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -116,7 +116,7 @@ def _add(
     wheels = [Path(text) for text in companions if text.endswith(".whl")]
     if path.suffix == ".mpt":
         record, diff, pinned = _read_archive(path)
-        if from_source:
+        if from_source and record.commit is not None:
             _say_build(record, diff, repository, settings)
         return [
             add_archive(
@@ -266,9 +266,8 @@ def _say_build(record: CodeRecord, diff: bytes | None, repository: str | None, s
     from app_loader.credentials import strip_credentials
 
     place = strip_credentials(repository or settings.find_moved(record.repository or "no repository"))
-    click.echo(
-        f"building {record.distribution} {record.version} from {place} at {(record.commit or '?')[:12]}", err=True
-    )
+    commit = (record.commit or "")[:12]
+    click.echo(f"building {record.distribution} {record.version} from {place} at {commit}", err=True)
     if diff:
         changed = sum(line.startswith(b"diff --git ") for line in diff.split(b"\n"))
         click.echo(f"  with the archive's own difference: {changed} files, {len(diff)} bytes", err=True)

@@ -61,7 +61,8 @@ class Diagnosis:
     def verdict(self) -> str:
         """Return the verdict in a sentence."""
         if not self.would_load:
-            return f"does not load with {self.code}"
+            only_rules = {finding.stage for finding in self.findings if finding.severity == "error"} == {"rules"}
+            return f"does not load with {self.code}" + (" under the rules given" if only_rules else "")
         followed = f", following {', '.join(self.revisions)}" if self.revisions else ""
         return f"loads with {self.code}{followed}"
 

@@ -12,10 +12,15 @@ from app_loader.diagnosis.finding import Finding
 _OPERATIONS = {
     ("action", "added"): "AddAction, where it is the last one, and Resize of the tensors that have a row per action",
     ("action", "removed"): "DropAction, where it is the last one, and Resize of the tensors that have a row per action",
-    ("feature", "added"): "no operation on rules; the policy has never seen it",
-    ("feature", "removed"): "no operation on rules; the policy still reads it",
 }
 """What a revision has to say for a change that no policy follows by itself."""
+
+_NONE = {
+    ("feature", "added"): "no revision can say this: the policy was trained without it; give it today's rules without "
+    "it, or train a new policy",
+    ("feature", "removed"): "no revision can say this: the policy reads it; go on observing it, or train a new policy",
+}
+"""What a person can do where no operation of a revision fits."""
 
 
 def judge_rules(old: GameRules, new: GameRules) -> Iterator[Finding]:
@@ -53,8 +58,10 @@ def _evidence(change: RulesChange, twin: RulesChange | None, *, harmless: bool, 
         return (
             f"{old.name!r} is gone and {new.name!r} has its id; if that is another name, a revision says it with {name}"
         )
-    said = _OPERATIONS.get((change.subject, change.kind))
-    return f"a revision would need {said}" if said else "no operation on rules says this: the policy reads another game"
+    what = change.subject, change.kind
+    if what in _OPERATIONS:
+        return f"a revision would need {_OPERATIONS[what]}"
+    return _NONE.get(what, "no revision can say this: the policy was made for another game")
 
 
 def _same_place(change: RulesChange, changes: Sequence[RulesChange]) -> RulesChange | None:

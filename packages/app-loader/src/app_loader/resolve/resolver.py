@@ -218,8 +218,12 @@ def _absent(source: Source, distribution: str, reason: str) -> Candidate:
 
 
 def _wanted(record: CodeRecord) -> str:
-    pinned = record.wheel_sha256 or record.package_sha256
-    return f"{record.distribution} {record.version}" + (f" sha256:{pinned[:12]}" if pinned else " (not pinned)")
+    named = f"{record.distribution} {record.version}"
+    if record.wheel_sha256 is not None:
+        return f"{named} sha256:{record.wheel_sha256[:12]}"
+    if record.package_sha256 is not None:  # saved from a working tree: that is the digest of files, not of a wheel
+        return f"{named}, whose files of {record.package} have the digest {record.package_sha256[:12]}"
+    return f"{named} (not pinned)"
 
 
 def _same_version(a: str, b: str) -> bool:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mpt_format import CodeRecord
 
 
+_BY_HAND = "mpt zoo add WHEEL   # the wheel that trained it, or one of the very same files"
+
+
 def add_archive(
     store: Store,
     record: CodeRecord,
@@ -67,7 +70,7 @@ def add_archive(
         raise SourceRefusedError(
             subject,
             ["the archive pins no wheel, because its code was no wheel when it was saved"],
-            rebuild_command(repository or record.repository, archive),
+            _BY_HAND if record.commit is None else rebuild_command(repository or record.repository, archive),
         )
     with tempfile.TemporaryDirectory() as scratch:
         wheels = [str(path) for path in take_pinned(pinned, settings, Path(scratch))]
@@ -97,7 +100,7 @@ def _add_built(
         raise ProvenanceError(
             subject,
             ["the archive records no repository or no commit"],
-            "mpt zoo add WHEEL   # with the wheel that trained it",
+            _BY_HAND,
         )
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", record.commit):
         raise ProvenanceError(subject, [f"the archive records the commit {record.commit!r:.80}, which is none"])
