@@ -27,6 +27,7 @@ Every error keeps its facts as attributes and survives pickle: its arguments are
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -47,7 +48,8 @@ _SHOWN = 12
 class LoaderError(MptError):
     """Base of every error of app-loader.
 
-    Pickle calls the constructor again with the arguments it was called with, so a subclass only writes its message.
+    Pickle calls the constructor again with the arguments it was called with, so a subclass only writes its message. The
+    text is kept as it is now: its command may have been completed since.
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -61,7 +63,8 @@ class LoaderError(MptError):
     def __reduce__(self) -> tuple[object, ...]:
         """Return how pickle makes the error again."""
         args, kwargs = self._arguments
-        return functools.partial(type(self), **kwargs), args
+        completed = {name: getattr(self, name) for name in ("args", "next_command") if hasattr(self, name)}
+        return functools.partial(type(self), **kwargs), args, completed
 
 
 class ResolutionError(LoaderError):
@@ -224,7 +227,7 @@ class NativeCodeError(IsolationError, ImportError):
             subject,
             f"it holds native code ({', '.join(files[:3])}{', ...' if len(files) > 3 else ''}) and a process takes one "
             "version of a native library; nothing of it was loaded",
-            "uv pip install the library as a shared one, or run this version in an environment of its own",
+            "uv pip install LIBRARY   # as a shared library; or run this version in an environment of its own",
         )
 
 
@@ -245,8 +248,8 @@ class RegistrationConflictError(IsolationError):
             subject,
             f"it registers {name!r} in {table}, where {holder} holds that name; a second registration would change "
             "what the other computes",
-            "one of the two in a process of its own; where the table is a pure library's, give each version its own: "
-            f"mpt zoo add WHEEL --with '{table.partition('.')[0]}==VERSION'",
+            f"mpt zoo add WHEEL --with '{table.partition('.')[0]}==VERSION'   # where that is a pure library, each "
+            "version gets its own; else one of the two in a process of its own",
         )
 
 
@@ -300,7 +303,7 @@ class UnitNotFoundError(IsolationError, ModuleNotFoundError):
             super().__init__(
                 module,
                 f"{unit}, which was the folder {folder}; that is not there, or its files have changed since",
-                f"app_loader.isolated.isolate_directory({folder!r}) in the process that sends, once more; "
+                f"app_loader.isolated.isolate_directory({folder!r})   # in Python, where it is sent, once more; "
                 "a store keeps its files as they are: mpt zoo add WHEEL",
             )
         else:
@@ -386,7 +389,7 @@ class BuildError(LoaderError):
         self.next_command = next_command or (
             "policy_interface.check_policy(policy, rules)   # in Python: tells every broken promise of the contract"
             if stage == "save"  # there is no archive yet
-            else f"mpt diagnose {archive or 'ARCHIVE'}   # compares the archive with the code, stage by stage"
+            else f"mpt diagnose {_quoted(archive)}   # compares the archive with the code, stage by stage"
         )
         self.problems = tuple(problems)
         super().__init__(f"{subject} cannot be built, at stage {stage}: {cause}\nRun: {self.next_command}")
@@ -425,7 +428,7 @@ class RestoreError(LoaderError):
         lines += [f"{key}: {list(had)} in the archive, {list(wants)} in the code" for key, had, wants in mismatched]
         super().__init__(
             f"the weights do not fit {subject}:{_listing([*lines, *other])}\n"
-            f"Run: mpt diagnose {archive or 'ARCHIVE'}   # explains each difference"
+            f"Run: mpt diagnose {_quoted(archive)}   # explains each difference"
         )
 
 
@@ -473,6 +476,11 @@ class ProvenanceError(LoaderError):
         self.next_command = next_command
         told = f"\nRun: {next_command}" if next_command else ""
         super().__init__(f"provenance of {subject}:{_listing(self.problems)}{told}")
+
+
+def _quoted(archive: str) -> str:
+    """Return an archive's path as a shell takes it; the word ARCHIVE where it is not known."""
+    return shlex.quote(archive) if archive else "ARCHIVE"
 
 
 def _listing(lines: Sequence[str]) -> str:

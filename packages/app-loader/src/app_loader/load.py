@@ -13,6 +13,7 @@ from policy_interface import GameRules, InvalidConfigError, Policy
 
 from app_loader.build import build_on_meta, read_architecture
 from app_loader.code import Code, StoredCode
+from app_loader.commands import completed
 from app_loader.devices import check_device
 from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
 from app_loader.judge import SharedLibraryWarning, check_contract, find_outside, table_of
@@ -80,7 +81,7 @@ def load_policy(
         raise ValueError(f"verify is {verify!r}, expected one of {', '.join(get_args(Verify))}, or None")
     check_device(device)
     opened_store = store if isinstance(store, Store) else Store(store)
-    with open_archive(path) as archive:
+    with open_archive(path) as archive, completed(path, store=opened_store, code=code):
         archive.verify("full" if verify in ("full", "witness") else "structure")
         resolution = resolve_archive(archive, code, opened_store)
         if verify in ("full", "witness"):
@@ -91,7 +92,7 @@ def load_policy(
         unproven = verify is None and doubtful and archive.manifest.witness is not None
         if verify == "witness" or unproven:
             check_witness(loaded, archive)
-    return loaded if rules is None else loaded.adapt(rules)
+        return loaded if rules is None else loaded.adapt(rules)
 
 
 def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolution:

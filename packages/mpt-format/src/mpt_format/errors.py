@@ -63,6 +63,11 @@ def _listing(problems: tuple[ArchiveProblem, ...]) -> str:
     return shown + (f"\n  ... and {hidden} more" if hidden > 0 else "")
 
 
+def _with_path(step: str, path: str | None) -> str:
+    """Return what to do with the path in the place of PATH, where it is known, so that the command can be pasted."""
+    return step if path is None else step.replace("PATH", shlex.quote(escape_text(path)))
+
+
 class MptError(Exception):
     """Base of every error of mpt-format (and of app-loader)."""
 
@@ -82,6 +87,7 @@ class ArchiveError(MptError):
         self.path = path
         self.problems = tuple(problems)
         subject = escape_text(path) if path is not None else "archive"
+        self.next_step = _with_path(self.next_step, path)
         super().__init__(f"{subject} {self.summary}:{_listing(self.problems)}\n{self.next_step}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -99,7 +105,7 @@ class CorruptArchiveError(ArchiveError):
     """Bytes are missing or differ from what the archive says about itself."""
 
     summary = "is corrupt"
-    next_step = "fetch the file again from its source and compare with `mpt verify --full`"
+    next_step = "fetch the file again from its source and compare with `mpt verify --full PATH`"
 
 
 class RemoteReadError(ArchiveError, OSError):
@@ -242,7 +248,7 @@ class TensorMismatchError(MptError):
         subject = escape_text(path) if path is not None else "archive"
         super().__init__(
             f"{subject}: tensors cannot be given as asked:{_listing(self.problems)}\n"
-            "run `mpt inspect --tensors PATH` to see what it holds"
+            + _with_path("run `mpt inspect --tensors PATH` to see what it holds", path)
         )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -78,7 +78,7 @@ class RulesMismatchError(PolicyInterfaceError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.comparison,)
+        return type(self), (self.comparison,), {"args": self.args}  # whoever knows the paths may have put them in
 
 
 class ContractViolationError(PolicyInterfaceError):

@@ -25,7 +25,8 @@ class CompletingCommand(click.Command):
             paths = given.get("paths") or (given.get("path") or "",)
             archive = str(paths[0]) if len(paths) == 1 else ""
             rules = str(given.get("rules") or "")
-            text = complete_text(str(error), archive=archive, store=given.get("store"), rules=rules)
+            code = str(given.get("code") or "")
+            text = complete_text(str(error), archive=archive, store=given.get("store"), rules=rules, code=code)
             if isinstance(error, MptError):
                 error.args = (text, *error.args[1:])
                 raise

@@ -18,6 +18,7 @@ from torch import nn
 
 from app_loader.build import build_on_meta, read_architecture
 from app_loader.code import Code
+from app_loader.commands import completed
 from app_loader.errors import LoaderError, MigrationError
 from app_loader.judge import check_contract
 from app_loader.migration.check import check_bijection, check_round_trip
@@ -96,7 +97,7 @@ def migrate_archive(
     source, target = Path(source), Path(target)
     if target.exists() and target.samefile(source):
         raise MigrationError(str(source), ["the target is the source; a migration never overwrites what it read"])
-    with open_archive(source) as archive:
+    with open_archive(source) as archive, completed(source, store=opened, code=code):
         archive.verify("full")
         chosen = check_resolution(archive, resolve_archive(archive, code, opened))
         check_contract(chosen)

@@ -8,6 +8,7 @@ Source: https://reproducible-builds.org/specs/source-date-epoch/
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -142,9 +143,10 @@ def _build(
         "SOURCE_DATE_EPOCH": epoch,
         "TZ": "UTC",
     }
+    needed = " ".join(shlex.quote(name) for name in required)
     advice = (
-        f"mpt zoo add ... with what it is built with ({', '.join(required)}) in a wheelhouse of mpt.toml, "
-        "or from a listed index and fetch = true"
+        f"pip download --dest WHEELHOUSE {needed}   # what it is built with, into a wheelhouse of mpt.toml; or list an "
+        "index for it there, with fetch = true"
     )
     try:
         done = run([*command, str(project)], project, environment=environment, timeout_s=_TIMEOUT_S)

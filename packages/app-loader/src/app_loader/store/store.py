@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +134,8 @@ class Store:
         try:
             wheels = _ordered([_copied(path, scratch / str(place)) for place, path in enumerate(paths)])
             if unit_digest(wheels) != digest:
-                raise IntegrityError(str(paths[0]), ["it was changed while it was added"], "mpt zoo add it again")
+                again = f"mpt zoo add {shlex.quote(str(paths[0]))}   # once more"
+                raise IntegrityError(str(paths[0]), ["it was changed while it was added"], again)
             main = wheels[0]
             identifier = make_identifier(main.name, main.version, digest)
             folder = self.path / "entries" / identifier
@@ -239,7 +241,7 @@ class Store:
             raise IntegrityError(
                 f"{entry.distribution} {entry.version}",
                 problems,
-                f"mpt zoo remove {entry.distribution}=={entry.version} and add it again",
+                f"mpt zoo remove {entry.distribution}=={entry.version}   # and add its wheel again",
             )
 
     def remove(self, entry: Entry) -> None:

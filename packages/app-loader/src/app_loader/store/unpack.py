@@ -33,7 +33,9 @@ def unpack_wheels(wheels: Sequence[Wheel], site: Path) -> dict[str, str]:
                 problems.append(f"{target} comes from both {other} and {wheel.name}")
     if problems:
         raise UnsafeWheelError(
-            ", ".join(wheel.path.name for wheel in wheels), problems, "mpt zoo add with other companions"
+            ", ".join(wheel.path.name for wheel in wheels),
+            problems,
+            "mpt zoo add WHEEL --with COMPANION_WHEEL   # companions that bring no file twice",
         )
     found: dict[str, str] = {}
     for wheel in wheels:

@@ -9,6 +9,7 @@ from mpt_format import Archive, open_archive
 from policy_interface.migrations import Choose, Drop, TensorOp
 
 from app_loader.code import Code
+from app_loader.commands import completed
 from app_loader.matching import Match, match_tensors
 from app_loader.migration.draft.attempts import Attempt, attempt, meets_witness, with_attempt
 from app_loader.migration.draft.config_lines import config_lines
@@ -64,7 +65,7 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
     """
     from app_loader.load import check_resolution, resolve_archive
 
-    with open_archive(path) as archive:
+    with open_archive(path) as archive, completed(path, store=store, code=code):
         chosen = check_resolution(archive, resolve_archive(archive, code, store))
         sides = read_sides(archive, chosen)
         old, new = sides.old, sides.new
