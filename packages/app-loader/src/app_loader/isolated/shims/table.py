@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from types import ModuleType
 from typing import Any
 
+from app_loader.isolated._class_repr import is_asked_for, make_build_class
 from app_loader.isolated._expressions import ISOLATE, KEY, OWN, SHOWN
 from app_loader.isolated._helpers import name_after
 from app_loader.isolated._net import make_import
@@ -104,6 +105,8 @@ def furnish(unit: Unit) -> None:
             unit.helpers = _HELPERS
             own = name_after(make_import(unit), unit.shim_name("builtins"), "__import__")
             unit.builtins.update({**vars(builtins), "__import__": own})
+            if is_asked_for():
+                unit.builtins["__build_class__"] = make_build_class()
 
 
 def _write(unit: Unit) -> Callable[..., Any]:
