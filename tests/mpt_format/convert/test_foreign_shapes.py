@@ -165,11 +165,3 @@ def test_dtypes_that_the_archive_does_not_have_keep_their_bytes(tmp_path: Path) 
     assert torch.equal(kept["pairs"], torch.view_as_real(pairs))
     assert torch.equal(kept["turned"], torch.view_as_real(pairs.T))
     assert torch.equal(kept["four"], packed)
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
-def test_nested_tensors_are_refused_with_what_to_save(tmp_path: Path) -> None:
-    for layout in (torch.jagged, torch.strided):
-        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=layout)
-        assert "unbind" in _refusals(tmp_path, {"a": torch.ones(1), "b": nested})
-        assert audit_checkpoint(tmp_path / "source.pt").verdict == "incompatible"

@@ -31,6 +31,9 @@ def _advise(container: Container) -> str:
         "torch.distributed.checkpoint.format_utils.dcp_to_torch_save(FOLDER, FILE), then audit that file",
         "pt2": "torch.export.load reads it where you trust it; save module().state_dict() of what it gives",
         "torch-tar": "load it once with the torch that wrote it and save it again with torch.save",
+        "torch-package": "torch.package.PackageImporter imports code of its own to read it; where you trust it, save "
+        "the state_dict() of what its load_pickle gives",
+        "joblib": "joblib.load reads it where you trust it; save arrays with numpy.savez or torch.save",
         "tar": "unpack it and audit what is inside",
         "zip": "unpack it and audit what is inside",
         "pickle": "write the same object with torch.save, once its findings are gone",

@@ -2,7 +2,7 @@
 
 Streams are followed as long as each ends in STOP; storages of a legacy file are located and not read.
 
-Source: `torch/serialization.py` (`_legacy_save`, `legacy_load`), NumPy's NEP 1 (.npy).
+Source: `torch/serialization.py` (`_legacy_save`, `legacy_load`), NumPy's NEP 1 (.npy), `joblib/numpy_pickle.py`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ __all__ = ["LEGACY_MAGIC", "add_trailing_pickle", "follow_streams", "open_npy", 
 from ._container import Candidate, Container, Opener, join_names, names_something
 from ._limits import Limits
 from ._machine import run_pickle
-from ._nodes import Persistent
+from ._nodes import Call, Global, Persistent
 from ._sniff import looks_like_pickle
-from ._stream import Buffer, Stream
+from ._stream import BUILD, Buffer, Stream
 from ._tensors import storage_item_size, storage_record
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 """First value of a file written by torch before 1.6 (`MAGIC_NUMBER`)."""
 _LEGACY_PROTOCOL = 1001
+_JOBLIB_ARRAYS = frozenset(
+    {"joblib.numpy_pickle.NumpyArrayWrapper", "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper"}
+)
+"""Classes whose state is followed by the bytes of an array (joblib 0.10 and newer)."""
 
 
 def open_pickles(data: Buffer, limits: Limits, name: str, opener: Opener) -> Container | None:
@@ -31,6 +35,8 @@ def open_pickles(data: Buffer, limits: Limits, name: str, opener: Opener) -> Con
         return None
     if first.complete and first.end <= 2 and first.end == len(data) and not looks_like_pickle(data[:3]):
         return None
+    if not first.complete and (array := _find_joblib_array(first)) is not None:
+        return _open_joblib(data, limits, name, array, opener)
     if type(first.root) is int and first.root == LEGACY_MAGIC:
         return _open_legacy(data, limits, name, first, opener)
     container = Container(
@@ -46,6 +52,32 @@ def open_pickles(data: Buffer, limits: Limits, name: str, opener: Opener) -> Con
     if silent and not looks_like_pickle(data[:3]) and container.candidates[-1].stream.end < len(data):
         return None  # text whose first letters happen to be opcodes up to a full stop
     return container
+
+
+def _find_joblib_array(stream: Stream) -> int | None:
+    """Offset behind the first array of a file of joblib's: what follows are its bytes, which name and call nothing."""
+    for event in stream.log:
+        if type(event) is tuple and event[1] == BUILD:
+            target = event[2][0]
+            if isinstance(target, Call) and type(target.func) is Global and target.func.full_name in _JOBLIB_ARRAYS:
+                behind = [later for later in stream.log if type(later) is not tuple and later.offset > event[0]]
+                return None if names_something(Stream(log=behind)) else int(event[0]) + 1
+    return None
+
+
+def _open_joblib(data: Buffer, limits: Limits, name: str, array: int, opener: Opener) -> Container:
+    """Read a file of joblib's up to its first array, and say so: a pickle goes on behind the bytes of each."""
+    stream = run_pickle(data, 0, limits, stop=array)
+    stream.problem = None
+    stream.limit = f"joblib: read up to byte {array}, where the bytes of the first array stand"
+    return Container(
+        kind="joblib",
+        opener=opener,
+        description="a file of joblib.dump: a pickle with the bytes of arrays in between",
+        candidates=[Candidate(name=name, stream=stream, root=True)],
+        turns=min(array, limits.opcodes),
+        torch_refusal="Invalid magic number; corrupt file? (written by joblib.dump, not by torch.save)",
+    )
 
 
 def follow_streams(data: Buffer, first: Stream, container: Container, limits: Limits, name: str) -> None:

@@ -103,6 +103,9 @@ def _read_zip(
     } <= names or "serialized_exported_program.json" in names:
         container.kind = "pt2"
         container.description = "a program of torch.export (.pt2): a graph as JSON with its weights"
+    elif f"{prefix}.data/extern_modules" in names:
+        container.kind = "torch-package"
+        container.description = "an archive of torch.package: code, and the pickles and tensors that need it"
     elif "manifest.json" in names and "weights.safetensors" in names:
         container.kind = "mpt"
         container.description = "an .mpt archive: YAML, JSON and safetensors, no pickle"

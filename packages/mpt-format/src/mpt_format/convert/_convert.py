@@ -36,6 +36,7 @@ from mpt_format.replacing import sync_folder
 from mpt_format.strict_json import Json
 from mpt_format.writer import write_archive
 
+from ._byte_files import open_byte_file
 from ._key_map import KeyMap
 from ._losses import Loss
 from ._members import find_tensor_member, open_member, read_plain_documents
@@ -142,21 +143,23 @@ def convert_checkpoint(
         if audit.verdict in ("malformed", "notckpt"):
             reasons = "; ".join(f.hint for f in audit.findings if f.severity == "malformed") or audit.description
             raise ConversionError(f"{escape_text(name)} is {audit.verdict}: {reasons}", verdict=audit.verdict)
+        inside, holder = open_byte_file(container, state_path, _LIMITS) or (data, container)
         values = ValueConverter(
             as_fields=as_fields,
             timestamps=timestamps,
             drop=frozenset(drop),
-            read_numbers=partial(read_numbers, data, container),
+            read_numbers=partial(read_numbers, inside, holder),
         )
-        source, root, buffer = _read_source(data, container, state_path)
+        source, root, buffer = _read_source(inside, holder, state_path)
+        described = _tell_compounds(source, values)
         renamed = _rename(source, key_map, values)
-        plan = plan_tensors(buffer, container, renamed)
+        plan = plan_tensors(buffer, holder, renamed)
         for at, dtype, kept in plan.carried:
             values.lose(at, f"a tensor of {dtype}", f"the same bytes as {kept}")
         extra = _extra_state(source, values)
         _leave_out_state(root, source, values)
         keeps_trainer = not weights_only and target.suffix != ".safetensors"
-        trainer = _trainer(data, container, root, source, renamed, values) if keeps_trainer else Trainer()
+        trainer = _trainer(inside, holder, root, source, renamed, values) if keeps_trainer else Trainer()
         rest = None if weights_only else _rest(data, container, root, source, trainer, values)
         values.tell_left_out()
         if weights_only and root is not None and (source.path != "root" or source.parts):
@@ -168,6 +171,8 @@ def convert_checkpoint(
             for member, tensors in trainer.tensors.items()
         }
         account = _account(name, data, container, source, values.losses)
+        if described:
+            account["tensor_parts"] = described
         with _put_in_place(target) as written:
             if target.suffix == ".safetensors":
                 _write_safetensors(written, plan, account, extra, rest)
@@ -227,6 +232,21 @@ def _read_source(data: Buffer, container: Container, state_path: str | None) -> 
         return source, None, buffer
     source, root = find_state(container, state_path)
     return source, root, data
+
+
+def _tell_compounds(source: Source, values: ValueConverter) -> dict[str, Json]:
+    """Key -> what a tensor was whose parts are kept instead of it, and what it said of itself beside them."""
+    described: dict[str, Json] = {}
+    for key, compound in source.compounds:
+        if values.is_dropped(compound.path):
+            gone = {path for _, path, _ in compound.parts}
+            source.tensors = [tensor for tensor in source.tensors if tensor.path not in gone]
+            continue
+        told: dict[str, Json] = {name: values.convert(value, path) for name, path, value in compound.attributes}
+        names: list[Json] = [f"{key}.{name}" for name, _, _ in compound.parts]
+        described[key] = {"was": compound.described, "parts": names, "attributes": told}
+        values.lose(compound.path, compound.described, f"its parts {', '.join(map(str, names))}")
+    return described
 
 
 def _rename(source: Source, key_map: KeyMap | None, values: ValueConverter) -> dict[str, SourceTensor]:

@@ -161,21 +161,26 @@ def name_parameters(
         named = dict(zip(every, optimizer.names, strict=True))
         return named if set(named.values()) <= mine[0].keys() else None
     shapes = [[optimizer.find_shapes(number) for number in group] for group in optimizer.groups]
-    fitting = {
-        tuple(parameters): order
-        for parameters in (*mine, *others)
-        if len(parameters) == len(every) and (order := _assign(shapes, list(parameters.values()), 0)) is not None
-    }
+    fitting = _fit(shapes, mine, len(every))
     if not fitting and (spare := len(mine[0]) - len(every)) > 0:  # some of them are buffers, or were not trained
         order = _assign(shapes, list(mine[0].values()), spare)
         fitting = {} if order is None else {tuple(mine[0]): order}
-    if len(fitting) != 1:
+    if len(fitting) != 1 or not _fit(shapes, others, len(every)).keys() <= fitting.keys():
         return None
     ((keys, order),) = fitting.items()
-    if not mine[0].keys() >= set(keys):
-        return None
     return {
         optimizer.groups[place[0]][place[1]]: key for key, place in zip(keys, order, strict=True) if place is not None
+    }
+
+
+def _fit(
+    groups: list[list[set[Shape]]], candidates: Sequence[Mapping[str, Shape]], count: int
+) -> dict[tuple[str, ...], list[tuple[int, int] | None]]:
+    """Of sets of so many parameters those that fit in one way: their keys -> the place of each."""
+    return {
+        tuple(parameters): order
+        for parameters in candidates
+        if len(parameters) == count and (order := _assign(groups, list(parameters.values()), 0)) is not None
     }
 
 

@@ -33,8 +33,8 @@ _NOT_DENSE = {
     "quantized": "a quantized tensor: save value.dequantize(), or drop it",
     "meta": "a meta tensor has no data: drop it",
     "nested": "a nested tensor: save the list of its parts, value.unbind(), or drop it",
-    "wrapper": "a tensor subclass that wraps others: save value.full_tensor() of a DTensor, "
-    "value.dequantize() of a quantized one, a dense copy of others",
+    "wrapper": "a tensor subclass whose parts are no tensors of their own: save value.full_tensor() of a DTensor, "
+    "a dense copy of others",
 }
 """Kind of a tensor without plain bytes -> what to do about it."""
 _MAX_EXPANDED_BYTES = 64 << 20

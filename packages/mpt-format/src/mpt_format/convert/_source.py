@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from mpt_format.audit._container import Container
+from mpt_format.audit._container_findings import refused_container_finding
 from mpt_format.audit._nodes import Call, DictNode, Node, SetNode
 from mpt_format.audit._structure import describe_node, key_value_pairs
 from mpt_format.audit._tensors import TensorRecord, find_tensor
@@ -21,6 +22,7 @@ from mpt_format.audit._walk import format_key, format_step, state_attributes
 from mpt_format.errors import ConversionError
 
 from ._arrays import Array, read_array
+from ._compound_tensors import Compound, find_compound
 from ._optimizer import is_optimizer
 
 _MAX_SEARCHED = 200_000
@@ -47,6 +49,8 @@ class Source:
     """Key, path and node of entries that are no tensors (extra state)."""
     versions: dict[str, int] = field(default_factory=dict)
     """Module prefix -> torch's `_version`."""
+    compounds: list[tuple[str, Compound]] = field(default_factory=list)
+    """Key and what it holds, of entries that are kept as the tensors they are made of."""
     parts: list[str] = field(default_factory=list)
     """Paths of the state dicts that it was put together from; empty for a single one."""
 
@@ -59,17 +63,21 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
     """
     root = container.get_root()
     if root is None or not root.stream.complete:
-        raise ConversionError(f"the file holds no object to convert: {container.description}")
+        advice = refused_container_finding(container).hint if container.torch_refusal else container.description
+        raise ConversionError(f"the file holds no object to convert: {advice}")
     node = root.stream.root
     if state_path is not None:
         try:
             found = resolve_path(node, state_path)
         except ConversionError as error:
             raise ConversionError(f"{error}{_suggest(node)}") from error
-        source = read_state(found, state_path) or _join_states(found, state_path)
+        source = _read_bare(found, state_path) or read_state(found, state_path) or _join_states(found, state_path)
         if source is None:
             raise ConversionError(f"{state_path} is no state dict: it holds no tensors by name{_suggest(node)}")
         return source, node
+    bare = _read_bare(node, "root")
+    if bare is not None:
+        return bare, node
     found_states = list(search_states(node))
     candidates = [source for source in found_states if _has_axes(source)] or found_states
     if not candidates:
@@ -82,6 +90,17 @@ def find_state(container: Container, state_path: str | None) -> tuple[Source, No
     return candidates[0], node
 
 
+def _read_bare(node: Node, path: str) -> Source | None:
+    """Tensors without names: one alone is called `tensor`, those of a list by their numbers."""
+    source = Source(path=path)
+    if find_tensor(node) is not None:
+        _add(source, "tensor", path, node)
+    elif type(node) in (list, tuple) and node and all(find_tensor(item) is not None for item in node):
+        for at, item in enumerate(node):
+            _add(source, str(at), f"{path}[{at}]", item)
+    return source if source.tensors else None
+
+
 def _join_states(node: Node, path: str) -> Source | None:
     """The state dicts below a node as one, each under the keys that lead to it: `model.0.weight`, `critic.0.weight`."""
     joined = Source(path=path)
@@ -90,6 +109,7 @@ def _join_states(node: Node, path: str) -> Source | None:
         prefix = "".join(f"{step}." for step in steps)
         joined.parts.append(source.path)
         joined.tensors += [replace(tensor, key=prefix + tensor.key) for tensor in source.tensors]
+        joined.compounds += [(prefix + key, compound) for key, compound in source.compounds]
         joined.others += [(prefix + key, below, value) for key, below, value in source.others]
         joined.versions |= {f"{prefix}{module}".rstrip("."): version for module, version in source.versions.items()}
     return joined if joined.parts else None
@@ -160,6 +180,13 @@ def read_state(node: Node, path: str) -> Source | None:
 
 
 def _add(source: Source, key: str, path: str, value: Node) -> None:
+    compound = find_compound(value, path)
+    if compound is not None:
+        source.compounds.append((key, compound))
+        source.tensors += [
+            SourceTensor(key=f"{key}.{name}", path=below, record=part) for name, below, part in compound.parts
+        ]
+        return
     record = find_tensor(value)
     if record is not None:
         source.tensors.append(SourceTensor(key=key, path=path, record=record))
