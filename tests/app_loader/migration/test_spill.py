@@ -17,8 +17,10 @@ from app_loader.migration.write import migrate_archive
 from app_loader.revisions import follow
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.route import Route
+from click.testing import CliRunner, Result
 from history_zoo import revisions_source
 from mpt_format import ArchiveContent, ArchiveWriteError, open_archive, write_archive
+from mpt_format.cli import mpt
 from mpt_format.module_state import ModuleState, share_out
 
 NOWHERE = Route(revisions=(), backwards=False, head=None)
@@ -116,6 +118,31 @@ def test_a_disk_without_room_refuses_before_anything_is_computed(zoo: Any, monke
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.path == str(zoo.folder / "new.mpt")
     assert not (zoo.folder / "new.mpt").exists()
+
+
+def test_the_room_that_is_asked_for_is_that_of_the_optimizer_too(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = zoo.save("0.1.0", train_steps=2), zoo.folder / "new.mpt"
+    with open_archive(path) as archive:
+        sizes = {name: member.size_bytes for name, member in archive.members.items()}
+    slots = sizes["trainer/optimizer.safetensors"]
+    assert slots > sizes["weights.safetensors"]
+    seen: list[int] = []
+
+    def free(folder: Any) -> Any:
+        return type("Usage", (), {"free": seen[-1]})()
+
+    def migrate() -> Result:
+        arguments = ["migrate", path, "--to", "0.3.0", "-o", target, "--store", zoo.store.path]
+        return CliRunner().invoke(mpt, [str(each) for each in arguments])
+
+    monkeypatch.setattr("shutil.disk_usage", free)
+    seen.append(path.stat().st_size)  # for the archive, but not for what is computed
+    refused = migrate()
+    assert refused.exit_code == 1
+    assert not target.exists()
+    seen.append(path.stat().st_size + 2 * sizes["weights.safetensors"])
+    assert migrate().exit_code == 0
+    assert target.stat().st_size <= seen[-1]
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing(zoo: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from app_loader.diagnosis import diagnose
 from app_loader.errors import MigrationError, RestoreError
 from app_loader.migration.draft import draft_revision
 from app_loader.migration.write import migrate_archive
+from app_loader.revisions import migrated
 from app_loader.revisions.wrapper import find_wrapper
 from mpt_format import open_archive
 
@@ -166,6 +167,62 @@ def test_revisions_that_fit_neither_way_are_told_as_they_stand_behind_the_wrappe
         load_policy(compiled.save("0.1.9"), code="0.3.8", store=compiled.store)
     assert len(caught.value.problems) == 1
     assert "no.net" in caught.value.problems[0]
+
+
+TEMPLATES = """
+from policy_interface.migrations import *
+REVISIONS = (
+    Revision(
+        id="r1_unwrap", parents=(), since="0.2", kinds=("steady",), reviewed=True, summary="No module is inner.",
+        irreversible="no name says any more which modules were inner ones",
+        config=(SetSchemaVersion(old=1, new=2), RenameField(old="width", new="size")),
+        tensors=(
+            Rename(old="{where...}.net.{leaf}", new="{where...}.{leaf}"),
+            Add(key="shift.weight", shape=(6,), init="ones", reason="nothing reads it yet"),
+        ),
+    ),
+)
+"""
+
+
+def test_an_add_beside_templates_is_followed_behind_the_wrapper_and_proven(
+    compiled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The templates fit in the wrapper too; the key that comes says where they were meant."""
+    plain = history_zoo.policy_source
+    layer = "        self.shift = nn.LayerNorm(width, bias=False)\n"
+    critic = "        self.critic = nn.Linear(width, 1)\n"
+
+    def source(version: str, *, twist: str = "") -> str:
+        return str(plain("0.2.0", twist=twist)).replace(critic, critic + layer)
+
+    path, target = compiled.save("0.1.9"), compiled.folder / "new.mpt"
+    monkeypatch.setattr(history_zoo, "policy_source", source)
+    compiled.add("0.2.5", revisions=TEMPLATES)
+    report = migrate_archive(path, target, code="0.2.5", store=compiled.store)
+    assert report.proof is not None and report.proof.held
+    with open_archive(target) as archive:
+        assert "shift.weight" in archive.tensors
+        assert not any(key.startswith("_orig_mod.") for key in archive.tensors)
+    policy = load_policy(path, code="0.2.5", store=compiled.store)
+    assert "_orig_mod." in policy.origin.reason
+    assert diagnose(path, code="0.2.5", store=compiled.store).would_load
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "moved"),
+    [
+        ("", "", "module.", "module"),
+        ("body", "", "module.", "module.body"),
+        ("module", "module.", "", ""),
+        ("module.body", "module.", "", "body"),
+        ("", "", "_orig_mod.module.", "_orig_mod.module"),
+    ],
+)
+def test_the_version_of_a_module_moves_with_its_path_also_that_of_the_root(
+    path: str, old: str, new: str, moved: str
+) -> None:
+    assert migrated._moved(path, old, new) == moved
 
 
 def test_which_parameters_are_trained_is_what_the_code_says_also_after_a_migration(zoo: Any) -> None:

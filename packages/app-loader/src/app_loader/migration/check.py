@@ -13,7 +13,7 @@ from mpt_format import Archive
 from policy_interface.migrations import Add, InvalidMigrationError, Rename
 from torch import nn
 
-from app_loader.errors import MigrationError
+from app_loader.errors import LOAD_TRAINED, MigrationError
 from app_loader.revisions.lazy import LazyTensor
 from app_loader.revisions.migrated import Migrated, follow
 from app_loader.revisions.route import Route
@@ -85,7 +85,8 @@ def check_round_trip(archive: Archive, route: Route, *, subject: str, migrated: 
     if dict(document) != dict(archive.architecture):
         problems.append("undoing gives another architecture document")
     if problems:
-        raise MigrationError(subject, problems, "mark the revision irreversible='why'")
+        told = f"{LOAD_TRAINED}; in the zoo, mend the revision or say irreversible='why'"
+        raise MigrationError(subject, problems, told)
     return "bytes equal"
 
 

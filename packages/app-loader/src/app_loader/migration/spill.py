@@ -43,19 +43,20 @@ class Spill:
         size_bytes: of all of them.
     """
 
-    def __init__(self, target: Path, tensors: Mapping[str, LazyTensor]) -> None:
+    def __init__(self, target: Path, tensors: Mapping[str, LazyTensor], beside_bytes: int = 0) -> None:
         """Give every tensor that has to be computed its place in the file; `compute` fills it.
 
         Args:
             target: the archive to be; the file lies on its file system.
             tensors: of the migrated state.
+            beside_bytes: of what else the archive is going to hold, such as an optimizer's slots.
 
         Raises:
             ArchiveWriteError: the file cannot be made, or the disk has no room for it and the archive.
         """
         self._target = target
         self._places: dict[str, _Place] = {}
-        at, seen, archive_bytes = 0, set[int](), 0
+        at, seen, archive_bytes = 0, set[int](), beside_bytes
         for key, lazy in tensors.items():
             if id(lazy) in seen:
                 continue

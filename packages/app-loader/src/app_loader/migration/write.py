@@ -106,7 +106,8 @@ def migrate_archive(
         architecture, rules, module = _build(chosen, migrated, archive)
         migrated = migrated.fitted(tensor_keys(module))
         check_bijection(migrated, module, subject=f"{source} to {chosen.distribution} {chosen.version}")
-        with Spill(target, migrated.tensors) as spill:
+        beside = source.stat().st_size - archive.members["weights.safetensors"].size_bytes  # padding and all
+        with Spill(target, migrated.tensors, beside) as spill:
             spill.compute()
             migrated = spill.mapped(migrated)
             round_trip = check_round_trip(archive, route, subject=str(source), migrated=migrated)

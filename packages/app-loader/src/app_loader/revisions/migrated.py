@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ class Migrated:
         original: state-dict key to lazy tensor, as in the archive.
         unwrap: the rename that took the whole tree out of a wrapper before the revisions; None without one.
         rewrap: the rename that took it out of a wrapper, or into one, after them.
+        behind: the same with the revisions followed behind the archive's wrapper, where they fit both ways; None else.
     """
 
     route: Route
@@ -47,15 +48,27 @@ class Migrated:
     original: Mapping[str, LazyTensor] = field(default_factory=dict)
     unwrap: Rename | None = None
     rewrap: Rename | None = None
+    behind: Callable[[], Migrated] | None = field(default=None, compare=False, repr=False)
 
     def fitted(self, keys: Collection[str]) -> Migrated:
         """Return the archive without a wrapper around its whole tree, or within one, where the code's keys say so.
+
+        Revisions of templates alone fit the keys in a wrapper and the keys behind it. Followed in it, what an `Add` or
+        an exact key brings stands beside the wrapper; then the code's keys say that they were meant behind it.
 
         Args:
             keys: of the code.
         """
         rename = find_wrapper(self.tensors.keys(), keys)
-        return self if rename is None else replace(self._renamed(rename), rewrap=rename)
+        if rename is not None:
+            return replace(self._renamed(rename), rewrap=rename)
+        if self.behind is None or self.tensors.keys() == set(keys):
+            return self
+        try:
+            other = self.behind().fitted(keys)
+        except MigrationError:
+            return self
+        return other if other.tensors.keys() == set(keys) else self
 
     @property
     def wrappers(self) -> tuple[Rename, ...]:
@@ -117,15 +130,19 @@ def follow(archive: Archive, route: Route) -> Migrated:
     unwrap = find_unwrapping(begin.tensors)
     if unwrap is None or not route.revisions:
         return _followed(begin, archive, route)
+
+    def behind() -> Migrated:
+        return _followed(replace(begin._renamed(unwrap), unwrap=unwrap), archive, route)
+
     try:
         as_it_is = _followed(begin, archive, route)
     except MigrationError as error:
         try:
-            return _followed(replace(begin._renamed(unwrap), unwrap=unwrap), archive, route)
-        except MigrationError as behind:
-            raise (behind if len(behind.problems) < len(error.problems) else error) from None
+            return behind()
+        except MigrationError as other:
+            raise (other if len(other.problems) < len(error.problems) else error) from None
     moved = any(made_of != (key,) for key, made_of in as_it_is.sources.items())
-    return as_it_is if moved else _followed(replace(begin._renamed(unwrap), unwrap=unwrap), archive, route)
+    return replace(as_it_is, behind=behind) if moved else behind()
 
 
 def _begin(archive: Archive) -> Migrated:
@@ -181,8 +198,9 @@ def _module_versions(archive: Archive, sources: Mapping[str, tuple[str, ...]]) -
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    """Return a module's path behind another prefix; the wrapper itself is the root."""
-    return f"{new}{f'{path}.'.removeprefix(old)}".removesuffix(".")
+    """Return a module's path behind another prefix; the wrapper itself is the root, and the root the wrapper."""
+    inner = f"{path}." if path else ""
+    return f"{new}{inner.removeprefix(old)}".removesuffix(".")
 
 
 def _tensor_ops(revision: Revision, backwards: bool) -> tuple[Any, ...]:
