@@ -37,6 +37,14 @@ class Drift:
     more: tuple[str, str] = ("", "")
 
 
+HEADS_RENAMED = (
+    "RenameField(old='head.gain', new='head.scale'), "
+    "MapField(path='heads', values=(([{'depth': 1, 'gain': 1.0}] * 2, [{'depth': 1, 'scale': 1.0}] * 2),))"
+)
+CONV_INSTEAD = (
+    "DropField(path='{path}', reason='nothing read it'), "
+    "AddField(path='{path}', value={{'kind': 'conv', 'channels': 4}})"
+)
 FORMER = 'Field(default=6, json_schema_extra={"former_names": ["width"]})'
 DRIFTS = {
     "renamed, declared": Drift(
@@ -120,8 +128,7 @@ DRIFTS = {
         change="refused",
         subject="encoder.kind",
         candidates=("conv",),
-        answer="DropField(path='encoder', reason='nothing read it'), AddField(path='encoder', value={'kind': 'conv', "
-        "'channels': 4})",
+        answer=CONV_INSTEAD.format(path="encoder"),
     ),
     "field of a component renamed": Drift(
         was="gain: float = 1.0",
@@ -129,8 +136,7 @@ DRIFTS = {
         change="unknown",
         subject="head.gain",
         candidates=("scale",),
-        answer="RenameField(old='head.gain', new='head.scale'), MapField(path='heads', values=(([{'depth': 1, "
-        "'gain': 1.0}] * 2, [{'depth': 1, 'scale': 1.0}] * 2),))",
+        answer=HEADS_RENAMED,
     ),
     "field of a component in a list": Drift(
         was="gain: float = 1.0",
@@ -138,8 +144,7 @@ DRIFTS = {
         change="unknown",
         subject="heads[1].gain",
         candidates=("scale",),
-        answer="RenameField(old='head.gain', new='head.scale'), MapField(path='heads', values=(([{'depth': 1, "
-        "'gain': 1.0}] * 2, [{'depth': 1, 'scale': 1.0}] * 2),))",
+        answer=HEADS_RENAMED,
     ),
     "component replaced by another": Drift(
         was="    head: Head = Head()",
@@ -147,8 +152,7 @@ DRIFTS = {
         change="unknown",
         subject="head.depth",
         candidates=("channels",),
-        answer="DropField(path='head', reason='nothing read it'), AddField(path='head', value={'kind': 'conv', "
-        "'channels': 4})",
+        answer=CONV_INSTEAD.format(path="head"),
     ),
     "component replaced by a number": Drift(
         was="    head: Head = Head()",
@@ -192,6 +196,15 @@ def finished(text: str, answer: str) -> str:
         text = re.sub(r"config=\(.*?\n    \),\n    tensors", lambda _: config, text, flags=re.DOTALL)
         text = text.replace("import ", "import AddField, DropField, MapField, RenameField, ", 1)
     return text.replace("reviewed=False", "reviewed=True") + "\nREVISIONS = (REVISION,)\n"
+
+
+def revision(name: str, operations: str = "", *, parents: str = "", reviewed: bool = True) -> str:
+    """Return a module with one revision that a person wrote by hand."""
+    return (
+        "from policy_interface.migrations import *\n"
+        f"REVISIONS = (Revision(id={name!r}, parents=({parents}), since='2.0', kinds=('drifting',), summary='',"
+        f" reviewed={reviewed}, {operations}),)\n"
+    )
 
 
 @pytest.mark.parametrize("name", DRIFTS)
@@ -269,13 +282,8 @@ def test_a_kind_that_is_gone_is_an_error_with_what_the_code_has(zoo: DriftZoo) -
 
 def test_what_is_left_after_the_reviewed_revisions_is_drafted_from_their_end(zoo: DriftZoo) -> None:
     first = SOURCE.replace("    width: int = 6", "    size: int = 6").replace("architecture.width", "architecture.size")
-    revision = (
-        "from policy_interface.migrations import *\n"
-        "REVISIONS = (Revision(id='r1_size', parents=(), since='2.0', kinds=('drifting',), summary='', reviewed=True,"
-        " config=(RenameField(old='width', new='size'),)),)\n"
-    )
-    second = first.replace("self.inp", "self.stem")
-    zoo.add("2.1.0", second, migrations=revision)
+    written = revision("r1_size", "config=(RenameField(old='width', new='size'),)")
+    zoo.add("2.1.0", first.replace("self.inp", "self.stem"), migrations=written)
     document = json.loads(zoo.run("diagnose", zoo.path, "--code", "2.1.0", "--json").stdout)
     errors = {f["subject"] for f in document["findings"] if f["severity"] == "error"}
     assert errors == {"stem.weight", "stem.bias", "inp.weight", "inp.bias"}
@@ -293,12 +301,8 @@ def test_what_is_left_after_the_reviewed_revisions_is_drafted_from_their_end(zoo
 def test_a_draft_beside_a_broken_history_is_refused_and_names_the_check(
     zoo: DriftZoo, parents: str, reviewed: bool
 ) -> None:
-    revision = (
-        "from policy_interface.migrations import *\n"
-        f"REVISIONS = (Revision(id='r1_x', parents=({parents}), since='2.0', kinds=('drifting',), summary='',"
-        f" reviewed={reviewed}),)\n"
-    )
-    zoo.add("2.0.0", SOURCE.replace("self.inp", "self.stem"), migrations=revision)
+    written = revision("r1_x", parents=parents, reviewed=reviewed)
+    zoo.add("2.0.0", SOURCE.replace("self.inp", "self.stem"), migrations=written)
     refused = zoo.run("migrate", "draft", zoo.path, "--to", "2.0.0")
     assert refused.exit_code == 1
     assert "r1_x" in refused.stderr
@@ -311,12 +315,8 @@ def test_a_draft_beside_a_broken_history_is_refused_and_names_the_check(
 
 
 def test_a_revision_that_is_too_narrow_is_told_and_names_no_command_that_says_the_same_again(zoo: DriftZoo) -> None:
-    revision = (
-        "from policy_interface.migrations import *\n"
-        "REVISIONS = (Revision(id='r1_width', parents=(), since='2.0', kinds=('drifting',), summary='', reviewed=True,"
-        " config=(DropField(path='rate', reason='it was never read', only=0.25),)),)\n"
-    )
-    zoo.add("2.0.0", SOURCE.replace("    rate: float = 0.5\n", ""), migrations=revision)
+    written = revision("r1_rate", "config=(DropField(path='rate', reason='it was never read', only=0.25),)")
+    zoo.add("2.0.0", SOURCE.replace("    rate: float = 0.5\n", ""), migrations=written)
     document = json.loads(zoo.run("diagnose", zoo.path, "--code", "2.0.0", "--json").stdout)
     (found,) = (f for f in document["findings"] if f["stage"] == "revisions")
     assert all(part in found["message"] for part in ("rate", "0.5", "0.25"))
@@ -329,12 +329,8 @@ def test_a_revision_that_is_too_narrow_is_told_and_names_no_command_that_says_th
 
 
 def test_a_revision_whose_tensors_do_not_fit_leads_from_the_migration_to_the_diagnosis_and_on(zoo: DriftZoo) -> None:
-    revision = (
-        "from policy_interface.migrations import *\n"
-        "REVISIONS = (Revision(id='r1_stem', parents=(), since='2.0', kinds=('drifting',), summary='', reviewed=True,"
-        " tensors=(Rename(old='root.{leaf}', new='stem.{leaf}'),)),)\n"
-    )
-    zoo.add("2.0.0", SOURCE.replace("self.inp", "self.stem"), migrations=revision)
+    written = revision("r1_stem", "tensors=(Rename(old='root.{leaf}', new='stem.{leaf}'),)")
+    zoo.add("2.0.0", SOURCE.replace("self.inp", "self.stem"), migrations=written)
     refused = zoo.run("migrate", zoo.path, "--to", "2.0.0", "-o", zoo.folder / "new.mpt")
     assert refused.exit_code == 1
     first = zoo.paste(refused.stderr.rpartition("Run: ")[2].strip())

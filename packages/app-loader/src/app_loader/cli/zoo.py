@@ -64,6 +64,7 @@ def add(
     Of several sources each is an entry of its own.
     """
     from app_loader.settings import read_settings
+    from app_loader.sources import add_requirement
     from app_loader.store import Store
 
     if more and (companions or sha256 or commit or subdirectory or accept_digest):
@@ -74,19 +75,19 @@ def add(
     settings, opened = read_settings(), Store(store)
     added: list[Entry] = []
     for each in (source, *more):
-        entries = _add(
-            each,
-            opened,
-            settings,
-            companions=companions,
-            sha256=sha256,
-            commit=commit,
-            subdirectory=subdirectory,
-            from_source=from_source,
-            repository=repository,
-            accept_digest=accept_digest,
-            no_companions=no_companions,
-        )
+        path = Path(each)
+        if path.suffix == ".mpt":
+            entries = [_add_pinned(opened, settings, each, companions, from_source, repository, accept_digest)]
+        elif path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
+            entries = _add_files(opened, path, companions, sha256)
+        elif commit is not None or path.is_dir() or "://" in each:
+            entries = [_add_checkout(opened, settings, each, companions, commit, subdirectory)]
+        else:
+            entries = [
+                add_requirement(
+                    opened, each, settings, companions=companions, sha256=sha256, resolve_companions=not no_companions
+                )
+            ]
         added += entries
         if not as_json:
             for entry in entries:
@@ -95,66 +96,68 @@ def add(
         click.echo(json.dumps([_summary(entry) for entry in added], indent=2))
 
 
-def _add(
-    source: str,
+def _add_pinned(
     opened: Store,
     settings: Settings,
-    *,
+    source: str,
     companions: tuple[str, ...],
-    sha256: str | None,
-    commit: str | None,
-    subdirectory: str | None,
     from_source: bool,
     repository: str | None,
     accept_digest: str | None,
-    no_companions: bool,
-) -> list[Entry]:
-    """Add what one source is."""
-    from app_loader.sources import add_archive, add_repository, add_requirement, add_wheels
+) -> Entry:
+    """Add the code that an archive pins."""
+    from app_loader.sources import add_archive
 
-    path = Path(source)
-    wheels = [Path(text) for text in companions if text.endswith(".whl")]
-    if path.suffix == ".mpt":
-        record, diff, pinned = _read_archive(path)
-        if from_source and record.commit is not None:
-            _say_build(record, diff, repository, settings)
-        return [
-            add_archive(
-                opened,
-                record,
-                settings,
-                diff=diff,
-                from_source=from_source,
-                repository=repository,
-                accept_digest=accept_digest,
-                archive=source,
-                pinned=pinned,
-                companions=companions,
-            )
-        ]
-    if path.suffix == ".whl" or (path.is_dir() and commit is None and list(path.glob("*.whl"))):
-        if len(wheels) != len(companions):
-            raise click.UsageError("with a wheel, --with takes wheel files")
-        mains = [path] if path.suffix == ".whl" else sorted(path.glob("*.whl"))
-        if len(mains) > 1 and (companions or sha256):
-            raise click.UsageError(
-                "with a folder, each wheel is an entry of its own: --with and --sha256 need one wheel"
-            )
-        return [add_wheels(opened, [main, *wheels], sha256=sha256) for main in mains]
-    if commit is not None or path.is_dir() or "://" in source:
-        if commit is None:
-            raise click.UsageError("a repository needs --commit: a commit, tag or branch")
-        return [add_repository(opened, source, commit, settings, subdirectory=subdirectory, companions=wheels)]
-    return [
-        add_requirement(
-            opened,
-            source,
-            settings,
-            companions=companions,
-            sha256=sha256,
-            resolve_companions=not no_companions,
-        )
-    ]
+    record, diff, pinned = _read_archive(Path(source))
+    if from_source and record.commit is not None:
+        _say_build(record, diff, repository, settings)
+    return add_archive(
+        opened,
+        record,
+        settings,
+        diff=diff,
+        from_source=from_source,
+        repository=repository,
+        accept_digest=accept_digest,
+        archive=source,
+        pinned=pinned,
+        companions=companions,
+    )
+
+
+def _add_files(opened: Store, path: Path, companions: tuple[str, ...], sha256: str | None) -> list[Entry]:
+    """Add a wheel, or each wheel of a folder."""
+    from app_loader.sources import add_wheels
+
+    wheels = _wheel_files(companions)
+    mains = [path] if path.suffix == ".whl" else sorted(path.glob("*.whl"))
+    if len(mains) > 1 and (companions or sha256):
+        raise click.UsageError("with a folder, each wheel is an entry of its own: --with and --sha256 need one wheel")
+    return [add_wheels(opened, [main, *wheels], sha256=sha256) for main in mains]
+
+
+def _add_checkout(
+    opened: Store,
+    settings: Settings,
+    source: str,
+    companions: tuple[str, ...],
+    commit: str | None,
+    subdirectory: str | None,
+) -> Entry:
+    """Add what a repository holds at a commit."""
+    from app_loader.sources import add_repository
+
+    if commit is None:
+        raise click.UsageError("a repository needs --commit: a commit, tag or branch")
+    wheels = _wheel_files(companions)
+    return add_repository(opened, source, commit, settings, subdirectory=subdirectory, companions=wheels)
+
+
+def _wheel_files(companions: tuple[str, ...]) -> list[Path]:
+    """Return the wheels that stand behind `--with`; a requirement there would be looked up by nothing."""
+    if not all(text.endswith(".whl") for text in companions):
+        raise click.UsageError("with a wheel or a repository, --with takes wheel files")
+    return [Path(text) for text in companions]
 
 
 @zoo.command("list", epilog="Examples:\n\n  mpt zoo list\n\n  mpt zoo list --json")

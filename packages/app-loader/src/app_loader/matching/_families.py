@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app_loader.matching._state import Side
+    from app_loader.matching._side import Side
 
 Places = tuple[tuple[int, ...], ...]
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from app_loader.matching._families import Family, Places, as_ranks
+from app_loader.matching._features import Features, features
 from app_loader.matching._names import content_words, leaf_role, parents
 from app_loader.matching._spelling import Joins, read_order
-from app_loader.matching._state import Features, Scope, State, features
+from app_loader.matching._state import Scope, State
 from app_loader.matching.context import judge_class
 from app_loader.matching.exchange import Verdict
 from app_loader.matching.signature import Match, Source, TensorInfo

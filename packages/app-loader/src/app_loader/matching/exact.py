@@ -13,8 +13,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from app_loader.matching._names import numbers, parents, prefix_through, same_type, with_number
+from app_loader.matching._side import Side
 from app_loader.matching._spelling import Joins, read_order
-from app_loader.matching._state import Side, State
+from app_loader.matching._state import State
 from app_loader.matching.signature import TensorInfo
 
 Siblings = tuple[Mapping[tuple[object, ...], set[int]], Mapping[tuple[object, ...], set[int]]]

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from app_loader.matching._features import Features
 from app_loader.matching._names import GENERIC, numbers, pattern
-from app_loader.matching._state import Features, State
+from app_loader.matching._state import State
 
 
 class Verdict(IntEnum):

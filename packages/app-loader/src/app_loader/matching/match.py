@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app_loader.matching._parametrized import plainly_named, with_real_keys
-from app_loader.matching._state import Side, State
+from app_loader.matching._side import Side
+from app_loader.matching._state import State
 from app_loader.matching.composite import match_composites
 from app_loader.matching.context import match_in_context
 from app_loader.matching.exact import match_exact

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from app_loader.matching._features import features
 from app_loader.matching._names import places
-from app_loader.matching._state import Scope, State, features
+from app_loader.matching._state import Scope, State
 from app_loader.matching.context import classes_by_module, judge_class
 from app_loader.matching.exchange import Verdict
 from app_loader.matching.signature import Match

@@ -45,15 +45,21 @@ class InPlace:
         return (self.key,)
 
 
-class Joining:
-    """Makes ``whole`` of ``parts``; both name the same fields."""
+class _WholeAndParts:
+    """Has one ``whole`` and several ``parts``; both name the same fields."""
 
     __slots__ = ()
     parts: tuple[str, ...]
     whole: str
 
     def __post_init__(self) -> None:
-        check_fields(self, self.consumes, self.produces)
+        check_fields(self, self.parts, (self.whole,))
+
+
+class Joining(_WholeAndParts):
+    """Makes ``whole`` of ``parts``."""
+
+    __slots__ = ()
 
     @property
     def consumes(self) -> tuple[str, ...]:
@@ -66,15 +72,10 @@ class Joining:
         return (self.whole,)
 
 
-class Parting:
-    """Makes ``parts`` of ``whole``; both name the same fields."""
+class Parting(_WholeAndParts):
+    """Makes ``parts`` of ``whole``."""
 
     __slots__ = ()
-    parts: tuple[str, ...]
-    whole: str
-
-    def __post_init__(self) -> None:
-        check_fields(self, self.consumes, self.produces)
 
     @property
     def consumes(self) -> tuple[str, ...]:
