@@ -29,9 +29,9 @@ ADOPTED = {
 }
 """Documents outside docs/ that are pages of the site as well."""
 
-HOW_TO = ("audit.md", "convert.md", "migration.md", "diagnosis.md", "environments.md", "training.md", "sources.md")
+HOW_TO = ("audit.md", "convert.md", "migration.md", "diagnosis.md")
 """Pages at the top of docs/ that say how something is done."""
-REFERENCE = ("format.md", "cli.md", "errors.md", "configuration.md", "settings.md")
+REFERENCE = ("format.md", "command-line.md")
 """Pages at the top of docs/ that specify."""
 FIRST = ("index.md", "tutorial.md")
 

@@ -8,17 +8,35 @@ from pathlib import Path
 
 import click
 
+from app_loader.cli._options import store_option
 
-@click.command(
-    "demo",
-    short_help="Train with an old model zoo, load beside the newest.",
-    epilog="Examples:\n\n  mpt demo\n\n  mpt demo -o /tmp/run.mpt --store /tmp/store",
+
+@click.command("demo", short_help="Train with an old model zoo, load beside the newest.")
+@click.option(
+    "--wheelhouse",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    default=None,
+    help="Where the released wheels are; found when left out.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False), default="run.mpt", show_default=True)
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--wheelhouse", type=click.Path(file_okay=False), default=None, help="Where the released wheels are.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    default="run.mpt",
+    show_default=True,
+    help="The checkpoint to write.",
+)
+@store_option
 def demo(output: str, store: str | None, wheelhouse: str | None) -> None:
-    """Train with an old model zoo, then load beside the newest one and get the same actions."""
+    """Train with an old model zoo, then load beside the newest one and get the same actions.
+
+    \b
+    Examples:
+      mpt demo
+      mpt demo -o /tmp/run.mpt --store /tmp/store
+    """  # noqa: D301
     from rich.console import Console
 
     from app_loader.environments.extra import check_gymnasium

@@ -8,27 +8,26 @@ from pathlib import Path
 import click
 
 from app_loader.cli._completing import CompletingCommand
+from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._rules_option import read_rules_option, rules_option
 
 
-@click.command(
-    "diagnose",
-    cls=CompletingCommand,
-    epilog="Examples:\n\n  mpt diagnose run.mpt\n\n  mpt diagnose run.mpt --code 0.2.0 --json\n\n"
-    "  mpt diagnose run.mpt --report why.html",
-)
+@click.command("diagnose", cls=CompletingCommand)
 @click.argument("path", type=click.Path())
-@click.option("--code", default="current", show_default=True, help="current, trained, or a stored version.")
-@click.option("--rules", type=click.Path(exists=True, path_type=Path), help="Today's game rules, a JSON file.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report: FILE.md or FILE.html.")
+@code_option("current")
+@rules_option
 @click.option("--behaviour/--no-behaviour", default=None, help="Replay the witness or not; by default up to 2 GiB.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report into a file: *.md or *.html."
+)
+@store_option
+@json_option("the report")
 @click.pass_context
 def diagnose(
     ctx: click.Context,
     path: str,
     code: str,
-    rules: Path | None,
+    rules: str | None,
     report: Path | None,
     behaviour: bool | None,
     store: str | None,
@@ -36,18 +35,21 @@ def diagnose(
 ) -> None:
     """Say why an archive loads with other code, or why it does not.
 
-    Exit code 0: it would load. 1: it would not.
-    """
-    from app_loader.cli._rules_option import read_rules_option
+    Exit code 0: it would load, 1: it would not.
+
+    \b
+    Examples:
+      mpt diagnose run.mpt
+      mpt diagnose run.mpt --code 0.2.0 --json
+      mpt diagnose run.mpt --report why.html
+    """  # noqa: D301
     from app_loader.diagnosis import diagnose as look
     from app_loader.diagnosis.text import to_markdown, to_text
 
     if report is not None and report.suffix not in (".md", ".html"):
         raise click.UsageError("--report takes a file that ends in .md or .html")
     today = None if rules is None else read_rules_option(rules)
-    diagnosis = look(
-        path, code=code, rules=today, store=store, behaviour=behaviour, rules_file="" if rules is None else str(rules)
-    )
+    diagnosis = look(path, code=code, rules=today, store=store, behaviour=behaviour, rules_file=rules or "")
     if report is not None:
         from app_loader.diagnosis.html import to_html
 

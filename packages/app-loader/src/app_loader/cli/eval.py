@@ -7,25 +7,37 @@ import json
 import click
 
 from app_loader.cli._completing import CompletingCommand
+from app_loader.cli._options import code_option, json_option, store_option
 
 
-@click.command(
-    "eval",
-    cls=CompletingCommand,
-    epilog="Examples:\n\n  mpt eval run.mpt --env CartPole-v1 --episodes 20 --seed 0\n\n"
-    "  mpt eval run.mpt --env CartPole-v1 --code current --json",
-)
+@click.command("eval", cls=CompletingCommand)
 @click.argument("path", type=click.Path())
-@click.option("--env", "environment", required=True, help="A gymnasium environment's id.")
-@click.option("--episodes", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first episode; the i-th has SEED + i.")
-@click.option("--code", default="trained", show_default=True, help="trained, current, or a stored version.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--env", "environment", required=True, metavar="ID", help="A gymnasium environment's id.")
+@click.option(
+    "--episodes", type=click.IntRange(min=1), metavar="COUNT", default=20, show_default=True, help="How many to play."
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="NUMBER",
+    default=0,
+    show_default=True,
+    help="Of the first episode, counted from 0; the i-th has this seed + i.",
+)
+@code_option("trained")
+@store_option
+@json_option("origin, returns and lengths")
 def evaluate_archive(
     path: str, environment: str, episodes: int, seed: int, code: str, store: str | None, as_json: bool
 ) -> None:
-    """Play episodes with the deterministic actions of a policy."""
+    """Play episodes with the deterministic actions of a policy.
+
+    \b
+    Examples:
+      mpt eval run.mpt --env CartPole-v1
+      mpt eval run.mpt --env CartPole-v1 --episodes 5 --seed 7
+      mpt eval run.mpt --env CartPole-v1 --code current --json
+    """  # noqa: D301
     from statistics import fmean, pstdev
 
     from app_loader.environments.extra import check_gymnasium

@@ -8,29 +8,38 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app_loader.cli._options import json_option, store_option
+
 if TYPE_CHECKING:
     from app_loader.lint import Finding
 
 
-@click.command(
-    "lint-app",
-    short_help="Find references of an application to concrete model code.",
-    epilog="Examples:\n\n  mpt lint-app src/\n\n  mpt lint-app train.py --zoo my_models --json\n\n"
-    "  mpt lint-app . --exclude '*/tests/*'",
+@click.command("lint-app", short_help="Find references of an application to concrete model code.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True))
+@click.option(
+    "--zoo",
+    "named",
+    multiple=True,
+    metavar="NAME",
+    help="A further module or class that is model code; may be repeated.",
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option("--zoo", "named", multiple=True, metavar="NAME", help="A further module or class that is model code.")
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out paths that match.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out paths that match; may be repeated.")
+@store_option
+@json_option("the findings")
 def lint_app(
     paths: tuple[str, ...], named: tuple[str, ...], exclude: tuple[str, ...], store: str | None, as_json: bool
 ) -> None:
     """Find references of application code to concrete model classes, architectures and modules of any zoo.
 
     Zoos are what is installed or stored and declares kinds, and what --zoo names. The code is read and never imported.
-    Exit code: 0 nothing found, 1 findings, 2 usage.
-    """
+    Exit code 0: nothing was found, 1: something was.
+
+    \b
+    Examples:
+      mpt lint-app src/
+      mpt lint-app train.py --zoo my_models --json
+      mpt lint-app . --exclude '*/tests/*'
+    """  # noqa: D301
     from pathlib import Path
 
     from app_loader.lint import known_zoos, lint_paths

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app_loader.cli._completing import CompletingCommand
+from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._rules_option import read_rules_option, rules_option
 
 if TYPE_CHECKING:
     from app_loader.loaded import LoadedPolicy
     from app_loader.resolve import Resolution
 
 
-@click.command(
-    "load",
-    cls=CompletingCommand,
-    epilog="Examples:\n\n  mpt load run.mpt\n\n  mpt load run.mpt --code current --verify witness\n\n"
-    "  mpt load run.mpt --code 0.2.0 --json",
-)
+@click.command("load", cls=CompletingCommand)
 @click.argument("path", type=click.Path())
-@click.option("--code", default="trained", show_default=True, help="trained, current, or a stored version.")
+@code_option("trained")
+@rules_option
 @click.option(
     "--verify",
     type=click.Choice(["structure", "full", "witness"]),
@@ -29,14 +27,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="How much to check: keys and shapes; every digest; the recorded behaviour.",
 )
-@click.option("--rules", type=click.Path(exists=True), help="Today's game rules, a JSON file: adapt to them by name.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@store_option
+@json_option("origin, resolution and parameters")
 def load(path: str, code: str, verify: str, store: str | None, as_json: bool, rules: str | None = None) -> None:
-    """Load a policy and say where its code comes from."""
+    """Load a policy and say where its code comes from.
+
+    \b
+    Examples:
+      mpt load run.mpt
+      mpt load run.mpt --code current --rules today.json
+      mpt load run.mpt --code 0.2.0 --json
+    """  # noqa: D301
     from mpt_format import open_archive
 
-    from app_loader.cli._rules_option import read_rules_option
     from app_loader.load import check_stored, check_witness, load_with, resolve_archive
     from app_loader.store import Store
 

@@ -12,6 +12,8 @@ import click
 from click.core import ParameterSource
 
 from app_loader.cli._completing import CompletingCommand
+from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._verbs import Verbs
 
 if TYPE_CHECKING:
     from policy_interface.migrations import Revision
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from app_loader.migration.write import MigrationReport
 
 
-class _DefaultVerb(click.Group):
+class _DefaultVerb(Verbs):
     """A group whose verb `run` may be left out: ``mpt migrate run.mpt`` is ``mpt migrate run run.mpt``."""
 
     def resolve_command(
@@ -40,30 +42,38 @@ class _DefaultVerb(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(
-    "migrate",
-    cls=_DefaultVerb,
-    epilog="Examples:\n\n  mpt migrate run.mpt --to current -o new.mpt\n\n  mpt migrate runs/ --into migrated\n\n"
-    "  mpt migrate draft run.mpt --to current -o revision.py\n\n  mpt migrate check",
-)
+@click.group("migrate", cls=_DefaultVerb, subcommand_metavar="VERB ...")
 def migrate() -> None:
-    """Migrate archives to other code, prove it, and draft revisions."""
+    """Migrate archives to other code, prove it, and draft revisions.
+
+    The verb `run` may be left out.
+
+    \b
+    Examples:
+      mpt migrate run.mpt --to current -o new.mpt --prove
+      mpt migrate runs/ --into migrated/
+      mpt migrate draft run.mpt -o revision.py
+      mpt migrate check
+    """  # noqa: D301
 
 
 @migrate.command("run", cls=CompletingCommand)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The new archive, for one archive.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
+@code_option("current", spelling="--to", trained=False)
+@click.option("--prove", is_flag=True, help="Print the largest difference of every output, old code beside new.")
+@click.option("--unproven", is_flag=True, help="Write even when the proof fails; its lineage carries the difference.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="For one archive: the new one to write."
+)
 @click.option(
     "--into",
     "folder",
     type=click.Path(path_type=Path),
-    help="A folder, for many archives or folders of them; goes on where it stopped.",
+    metavar="FOLDER",
+    help="For many archives and folders of them; goes on where it stopped.",
 )
-@click.option("--prove", is_flag=True, help="Print the largest difference of every output, old code beside new.")
-@click.option("--unproven", is_flag=True, help="Write even when the proof fails; its lineage carries the difference.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@store_option
+@json_option("what was done")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -79,7 +89,13 @@ def run(
     """Migrate archives along the reviewed revisions.
 
     Nothing is written unless every tensor has its place, undoing gives the old bytes, and old and new code agree.
-    """
+
+    \b
+    Examples:
+      mpt migrate run run.mpt -o new.mpt --prove
+      mpt migrate run run.mpt --to 0.2.0 -o old.mpt
+      mpt migrate run runs/ --into migrated/
+    """  # noqa: D301
     from mpt_format.cli.output import print_json
 
     from app_loader.migration.batch import find_archives, migrate_many
@@ -112,16 +128,26 @@ def run(
         ctx.exit(1)
 
 
-@migrate.command("draft", cls=CompletingCommand)
+@migrate.command("draft", cls=CompletingCommand, short_help="Draft the revision that an archive needs.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--to", "code", default="current", show_default=True, help="current, or a stored version.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The revision file; standard output when left out."
-)
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@code_option("current", spelling="--to", trained=False)
 @click.option("--no-trial", is_flag=True, help="Do not run both codes to settle what the signatures leave open.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The revision to write; standard output when left out.",
+)
+@store_option
 def draft(path: Path, code: str, output: Path | None, store: str | None, no_trial: bool) -> None:
-    """Draft the revision that an archive needs; a person finishes and reviews it."""
+    """Draft the revision that an archive needs; a person finishes and reviews it.
+
+    \b
+    Examples:
+      mpt migrate draft run.mpt -o revision.py
+      mpt migrate draft run.mpt --to 0.2.0 --no-trial
+    """  # noqa: D301
     from app_loader.migration.draft import draft_revision
     from app_loader.store import Store
 
@@ -159,43 +185,61 @@ def _after_draft(drafted: Draft, path: Path, store: str | None) -> Iterator[str]
     yield "  " + complete("mpt migrate ARCHIVE -o new.mpt --prove", archive=str(path), store=store)
 
 
-@migrate.command("check", cls=CompletingCommand)
+@migrate.command("check", cls=CompletingCommand, short_help="Check the revisions of a zoo.")
 @click.option(
     "--distribution",
+    metavar="NAME",
     default="model-zoo",
     show_default="the zoo whose folder this is, else model-zoo",
     help="The distribution with the revisions.",
 )
-@click.option("--code", default="current", show_default=True, help="current (the installed one), or a stored version.")
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
+@code_option("current", trained=False)
+@store_option
+@json_option("revisions and problems")
 @click.pass_context
-def check(ctx: click.Context, distribution: str, code: str = "current", store: str | None = None) -> None:
-    """Check the revisions of a zoo: one head, no cycle, every parent there, no draft, every summary and reason."""
-    from mpt_format.cli.output import print_table
+def check(
+    ctx: click.Context, distribution: str, code: str = "current", store: str | None = None, as_json: bool = False
+) -> None:
+    """Check the revisions of a zoo: one head, no cycle, every parent there, no draft, every summary and reason.
+
+    Exit code 0: nothing is amiss, 1: something is.
+
+    \b
+    Examples:
+      mpt migrate check
+      mpt migrate check --distribution my-zoo --json
+      mpt migrate check --code 0.2.0
+    """  # noqa: D301
+    from mpt_format.cli.output import print_json, print_table
 
     from app_loader.cli._zoo_here import find_zoo_here
     from app_loader.revisions.history import read_revisions
-    from app_loader.revisions.unfinished import find_unfinished
 
     here = None
     if ctx.get_parameter_source("distribution") == ParameterSource.DEFAULT:
         here = find_zoo_here(Path.cwd())
     found = _find_code(distribution if here is None else here.name, code, store, here)
     revisions = read_revisions(found)
-    click.echo(f"{found.distribution} {found.version}: {len(revisions) or 'no'} revision{'s'[: len(revisions) != 1]}")
-    if not revisions:
-        return
-    print_table(
-        ("revision", "since", "parents", "kinds", "state"),
-        ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in revisions),
-    )
-    problems = list(_contradictions(revisions))
-    drafts = [r.id for r in revisions if not r.reviewed]
-    if drafts:
-        problems.append(f"unreviewed drafts: {', '.join(drafts)}")
-    problems += [problem for revision in revisions for problem in find_unfinished(revision)]
-    for problem in problems:
-        click.echo(problem, err=True)
+    problems = list(_problems(revisions)) if revisions else []
+    if as_json:
+        print_json(
+            {
+                "distribution": found.distribution,
+                "version": found.version,
+                "revisions": [_revision_document(revision) for revision in revisions],
+                "problems": problems,
+            }
+        )
+    else:
+        number = f"{len(revisions) or 'no'} revision{'s'[: len(revisions) != 1]}"
+        click.echo(f"{found.distribution} {found.version}: {number}")
+        if revisions:
+            print_table(
+                ("revision", "since", "parents", "kinds", "state"),
+                ((r.id, r.since, ", ".join(r.parents) or "-", ", ".join(r.kinds), _state(r)) for r in revisions),
+            )
+        for problem in problems:
+            click.echo(problem, err=True)
     if problems:
         ctx.exit(1)
 
@@ -225,13 +269,30 @@ def _find_code(distribution: str, version: str, store: str | None, here: ZooProj
     raise click.UsageError(f"{distribution} {version} is not in the store\nRun: mpt zoo list")
 
 
-def _contradictions(revisions: Sequence[Revision]) -> Iterator[str]:
+def _problems(revisions: Sequence[Revision]) -> Iterator[str]:
     from policy_interface.migrations import InvalidMigrationError, RevisionGraph
+
+    from app_loader.revisions.unfinished import find_unfinished
 
     try:
         RevisionGraph.of(revisions).get_head()
     except InvalidMigrationError as error:
         yield from error.problems
+    drafts = [r.id for r in revisions if not r.reviewed]
+    if drafts:
+        yield f"unreviewed drafts: {', '.join(drafts)}"
+    for revision in revisions:
+        yield from find_unfinished(revision)
+
+
+def _revision_document(revision: Revision) -> dict[str, Any]:
+    return {
+        "id": revision.id,
+        "since": revision.since,
+        "parents": list(revision.parents),
+        "kinds": list(revision.kinds),
+        "state": _state(revision),
+    }
 
 
 def _state(revision: Revision) -> str:

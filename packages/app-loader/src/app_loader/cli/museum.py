@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app_loader.cli._options import json_option, store_option
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,29 +17,32 @@ if TYPE_CHECKING:
     from app_loader.store import Store
 
 
-@click.command(
-    "museum",
-    short_help="Draw which versions of the code load which checkpoints.",
-    epilog="Examples:\n\n  mpt museum museum/ --wheelhouse wheelhouse/\n\n  mpt museum runs/ --html matrix.html\n\n"
-    "  mpt museum museum/ --wheelhouse wheelhouse/ --recorded museum/matrix.json",
-)
+@click.command("museum", short_help="Draw which versions of the code load which checkpoints.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--wheelhouse",
     type=click.Path(exists=True, file_okay=False),
+    metavar="FOLDER",
     default=None,
     help="Take the versions from these wheels, through a store that is thrown away.",
 )
-@click.option("--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out.")
 @click.option("--no-current", is_flag=True, help="Leave the installed code out.")
-@click.option("--html", type=click.Path(dir_okay=False), default=None, help="Draw the matrix into this file as well.")
 @click.option(
     "--recorded",
     type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
     default=None,
     help="Compare with this earlier --json output.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    default=None,
+    help="Draw the matrix into this file as well.",
+)
+@store_option
+@json_option("the matrix")
 def museum(
     folder: str,
     wheelhouse: str | None,
@@ -49,9 +54,15 @@ def museum(
 ) -> None:
     """Load every checkpoint below FOLDER with every version of its code and print the matrix.
 
-    Exit code: 0 every checkpoint loads with the code that trained it (and, with --recorded, every cell is as recorded);
-    1 something does not; 2 usage.
-    """
+    Exit code 0: every checkpoint loads with the code that trained it (and, with --recorded, every cell is as recorded),
+    1: something does not.
+
+    \b
+    Examples:
+      mpt museum museum/ --wheelhouse wheelhouse/
+      mpt museum runs/ --html matrix.html
+      mpt museum museum/ --wheelhouse wheelhouse/ --recorded museum/matrix.json
+    """  # noqa: D301
     import tempfile
     from pathlib import Path
 

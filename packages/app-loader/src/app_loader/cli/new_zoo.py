@@ -5,25 +5,28 @@ from __future__ import annotations
 import click
 
 
-@click.command(
-    "new-zoo",
-    short_help="Write a new model zoo that keeps the contract.",
-    epilog="Examples:\n\n  mpt new-zoo my-zoo\n\n  mpt new-zoo my-zoo --into models/my-zoo\n\n"
-    "  mpt new-zoo my-zoo --index https://packages.example.org/simple/",
-)
+@click.command("new-zoo", short_help="Write a new model zoo that keeps the contract.")
 @click.argument("name")
-@click.option("--into", type=click.Path(), default=None, help="The folder to write; NAME when left out.")
 @click.option(
     "--index",
     default=None,
     metavar="URL_OR_FOLDER",
     help="Where policy-interface comes from; a wheelhouse or index of mpt.toml that has it when left out.",
 )
+@click.option(
+    "--into", type=click.Path(), metavar="FOLDER", default=None, help="The folder to write; NAME when left out."
+)
 def new_zoo(name: str, into: str | None, index: str | None = None) -> None:
     """Write a new model zoo: one architecture, the conformance test, import contracts, migrations, a release workflow.
 
     The package depends on policy-interface alone; its wheel is added to a store and loads through load_policy.
-    """
+
+    \b
+    Examples:
+      mpt new-zoo my-zoo
+      mpt new-zoo my-zoo --into models/my-zoo
+      mpt new-zoo my-zoo --index https://packages.example.org/simple/
+    """  # noqa: D301
     import shlex
     import sys
     from pathlib import Path

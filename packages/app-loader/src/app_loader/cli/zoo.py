@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app_loader.cli._options import complete_entry, json_option, store_option
+from app_loader.cli._verbs import Verbs
+
 if TYPE_CHECKING:
     from mpt_format import CodeRecord
 
@@ -15,36 +18,45 @@ if TYPE_CHECKING:
     from app_loader.sources import PinnedCompanion
     from app_loader.store import Entry, Store
 
-_STORE = click.option(
-    "--store", type=click.Path(), default=None, help="The store of wheels; the default one when left out."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-
-@click.group("zoo")
+@click.group("zoo", cls=Verbs, subcommand_metavar="VERB ...")
 def zoo() -> None:
     """Add, list, show, verify and remove stored versions of model code."""
 
 
-@zoo.command(
-    epilog="Examples:\n\n  mpt zoo add wheelhouse/model_zoo-0.1.0-py3-none-any.whl\n\n"
-    "  mpt zoo add wheelhouse\n\n  mpt zoo add wheelhouse/model_zoo-*.whl\n\n"
-    "  mpt zoo add x-transformers==1.42.0 --with einops==0.8.0\n\n"
-    "  mpt zoo add path/to/repository --commit v1.2 --subdirectory packages/zoo\n\n"
-    "  mpt zoo add run.mpt\n\n  mpt zoo add run.mpt --from-source --repository path/to/clone"
+@zoo.command(short_help="Add a wheel, wheels, a requirement, a repository, or what an archive pins.")
+@click.argument("source", type=click.Path())
+@click.argument("more", metavar="[SOURCE]...", nargs=-1, type=click.Path())
+@click.option(
+    "--with",
+    "companions",
+    multiple=True,
+    type=click.Path(),
+    metavar="SOURCE",
+    help="A private companion: a wheel or a requirement; may be repeated.",
 )
-@click.argument("source")
-@click.argument("more", metavar="[SOURCE]...", nargs=-1)
-@click.option("--with", "companions", multiple=True, help="A private companion: a wheel or a requirement. Repeatable.")
-@click.option("--sha256", default=None, help="The digest that the wheel must have, or its first digits.")
-@click.option("--commit", default=None, help="With a repository: the commit, tag or branch.")
-@click.option("--subdirectory", default=None, help="With a repository: the project's folder in it.")
-@click.option("--from-source", is_flag=True, help="With an archive: build its code from the recorded commit and diff.")
-@click.option("--repository", default=None, help="With --from-source: where to find the recorded repository.")
-@click.option("--accept-digest", default=None, help="With --from-source: accept a build with this other sha256.")
 @click.option("--no-companions", is_flag=True, help="With a requirement: take only the companions named by --with.")
-@_STORE
-@_JSON
+@click.option(
+    "--sha256", metavar="DIGEST", default=None, help="The digest that the wheel must have, or its first digits."
+)
+@click.option("--commit", metavar="NAME", default=None, help="With a repository: the commit, tag or branch.")
+@click.option("--subdirectory", metavar="FOLDER", default=None, help="With a repository: the project's folder in it.")
+@click.option("--from-source", is_flag=True, help="With an archive: build its code from the recorded commit and diff.")
+@click.option(
+    "--repository",
+    type=click.Path(),
+    metavar="URL_OR_FOLDER",
+    default=None,
+    help="With --from-source: where to find the recorded repository.",
+)
+@click.option(
+    "--accept-digest",
+    metavar="DIGEST",
+    default=None,
+    help="With --from-source: accept a build with this other sha256.",
+)
+@store_option
+@json_option("the new entries")
 def add(
     source: str,
     companions: tuple[str, ...],
@@ -62,7 +74,16 @@ def add(
     """Add model code: a wheel, a folder of wheels, a requirement, a repository, or what an archive pins.
 
     Of several sources each is an entry of its own.
-    """
+
+    \b
+    Examples:
+      mpt zoo add wheelhouse/model_zoo-0.1.0-py3-none-any.whl
+      mpt zoo add wheelhouse/
+      mpt zoo add x-transformers==1.42.0 --with einops==0.8.0
+      mpt zoo add path/to/repository --commit v1.2 --subdirectory packages/zoo
+      mpt zoo add run.mpt
+      mpt zoo add run.mpt --from-source --repository path/to/clone
+    """  # noqa: D301
     from app_loader.settings import read_settings
     from app_loader.sources import add_requirement
     from app_loader.store import Store
@@ -160,11 +181,17 @@ def _wheel_files(companions: tuple[str, ...]) -> list[Path]:
     return [Path(text) for text in companions]
 
 
-@zoo.command("list", epilog="Examples:\n\n  mpt zoo list\n\n  mpt zoo list --json")
-@_STORE
-@_JSON
+@zoo.command("list")
+@store_option
+@json_option("the entries")
 def list_(store: str | None, as_json: bool) -> None:
-    """List what the store has."""
+    """List what the store has.
+
+    \b
+    Examples:
+      mpt zoo list
+      mpt zoo list --json
+    """  # noqa: D301
     from app_loader.store import Store
 
     opened = Store(store)
@@ -188,12 +215,20 @@ def list_(store: str | None, as_json: bool) -> None:
     console.print(f"store: {opened.path}")
 
 
-@zoo.command(epilog="Examples:\n\n  mpt zoo show model-zoo==0.1.0\n\n  mpt zoo show model-zoo@1046b0c3ba66 --json")
-@click.argument("name")
-@_STORE
-@_JSON
+@zoo.command(short_help="Show one entry and what its code touches.")
+@click.argument("name", metavar="ENTRY", shell_complete=complete_entry)
+@store_option
+@json_option("the entry and its scan")
 def show(name: str, store: str | None, as_json: bool) -> None:
-    """Show one entry: its wheels, their origin, its shared libraries, and what its code touches outside itself."""
+    """Show one entry: its wheels, their origin, its shared libraries, and what its code touches outside itself.
+
+    ENTRY is NAME, NAME==VERSION or NAME@DIGEST. Nothing of it is run.
+
+    \b
+    Examples:
+      mpt zoo show model-zoo==0.1.0
+      mpt zoo show model-zoo@1046b0c3ba66 --json
+    """  # noqa: D301
     from app_loader.store import Store
 
     entry = _get(Store(store), name)
@@ -203,12 +238,20 @@ def show(name: str, store: str | None, as_json: bool) -> None:
         _print_details(entry)
 
 
-@zoo.command(epilog="Examples:\n\n  mpt zoo verify\n\n  mpt zoo verify model-zoo==0.1.0 --json")
-@click.argument("name", required=False)
-@_STORE
-@_JSON
+@zoo.command()
+@click.argument("name", metavar="[ENTRY]", required=False, shell_complete=complete_entry)
+@store_option
+@json_option("what differs, by entry,")
 def verify(name: str | None, store: str | None, as_json: bool) -> None:
-    """Check every stored file against its wheel's RECORD. Exit code 1 when something differs."""
+    """Check every stored file against its wheel's RECORD.
+
+    Exit code 0: all is as it was added, 1: something differs.
+
+    \b
+    Examples:
+      mpt zoo verify
+      mpt zoo verify model-zoo==0.1.0 --json
+    """  # noqa: D301
     from app_loader.store import Store
 
     opened = Store(store)
@@ -225,11 +268,19 @@ def verify(name: str | None, store: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@zoo.command(epilog="Examples:\n\n  mpt zoo remove model-zoo==0.1.0\n\n  mpt zoo remove model-zoo@1046b0c3ba66")
-@click.argument("name")
-@_STORE
+@zoo.command()
+@click.argument("name", metavar="ENTRY", shell_complete=complete_entry)
+@store_option
 def remove(name: str, store: str | None) -> None:
-    """Remove one entry. Checkpoints that it trained stay loadable wherever its wheel is added again."""
+    """Remove one entry.
+
+    Checkpoints that it trained stay loadable wherever its wheel is added again.
+
+    \b
+    Examples:
+      mpt zoo remove model-zoo==0.1.0
+      mpt zoo remove model-zoo@1046b0c3ba66
+    """  # noqa: D301
     from app_loader.store import Store
 
     opened = Store(store)

@@ -38,14 +38,24 @@ _MANY = 20
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="FILE...")
-@click.option("--json", "as_json", is_flag=True, help="Print the audit as JSON: an object for one file, else a list.")
-@click.option("--report", type=click.Path(dir_okay=False), help="Write the findings document (Markdown).")
-@click.option("--html", "html_path", type=click.Path(dir_okay=False), help="Write one page with the object tree.")
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @click.option("--summary", is_flag=True, help="Print the table only, also for one file.")
-@click.option("--max-opcodes", type=click.IntRange(min=1), help="Stop reading a pickle after so many turns.")
+@click.option(
+    "--max-opcodes", type=click.IntRange(min=1), metavar="COUNT", help="Stop reading a pickle after so many turns."
+)
 @click.option("--generate", metavar="NAME", help="Write a checkpoint in the careless style: see --generate list.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The file that --generate writes.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="What --generate writes.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False), metavar="FILE", help="Write the findings document (Markdown)."
+)
+@click.option(
+    "--html",
+    "html_path",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write one page with the object tree.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the audit as JSON: an object for one file, else a list.")
 def audit(
     paths: tuple[str, ...],
     as_json: bool,
@@ -58,12 +68,13 @@ def audit(
 ) -> None:
     """Say what keeps checkpoints from loading under weights_only=True, and where.
 
-    FILE may be a file, a folder or a glob. Nothing in a file is executed, and torch is not imported.
+    PATH is a file, a folder or a glob. Nothing in a file is executed, and torch is not imported. Exit code 0: ok,
+    1: incompatible or suspicious, 3: dangerous, 4: malformed or no checkpoint; of many files the worst.
 
     \b
     Examples:
       mpt audit old.pt
-      mpt audit --json old.pt | jq '.findings[].path'
+      mpt audit old.pt --json | jq '.findings[].path'
       mpt audit runs/ --report findings.md --html findings.html
       mpt audit --generate morphogenetic -o careless.pt
     """  # noqa: D301

@@ -32,28 +32,43 @@ _FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command()
-@click.argument("path", metavar="FILE")
-@click.argument("further", nargs=-1, metavar="[FILE]...")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="For one file: *.safetensors, else an .mpt.")
+@click.argument("path", metavar="PATH", type=click.Path())
+@click.argument("further", nargs=-1, metavar="[PATH]...", type=click.Path())
+@click.option("--kind", metavar="NAME", help="Kind of the policy architecture, as in mlp_actor_critic.")
 @click.option(
-    "--into",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A folder, for many files, folders and globs; goes on where it stopped.",
+    "--schema-version", type=click.IntRange(min=1), metavar="NUMBER", help="Version of the kind's config schema."
 )
-@click.option("--as", "form", type=click.Choice(["mpt", "safetensors"]), default="mpt", help="What --into writes.")
-@click.option("--kind", help="Kind of the policy architecture, as in mlp_actor_critic.")
-@click.option("--schema-version", type=click.IntRange(min=1), help="Version of the kind's config schema.")
-@click.option("--config", type=_FILE, help="YAML: the config, or a whole policy_architecture.yaml.")
-@click.option("--rules", type=_FILE, help="JSON: the game rules.")
+@click.option("--config", type=_FILE, metavar="FILE", help="YAML: the config, or a whole policy_architecture.yaml.")
+@click.option("--rules", type=_FILE, metavar="FILE", help="JSON: the game rules.")
 @click.option("--code", metavar="NAME==VERSION", help="The distribution that the kind belongs to.")
-@click.option("--wheel", type=_FILE, help="The wheel of that distribution: pins it by digest.")
-@click.option("--state-path", help="Where the state dict is, as in \"root['model_state_dict']\".")
-@click.option("--map", "map_name", help="Rules that rename keys: a YAML file, or a shipped one (--map list).")
+@click.option("--wheel", type=_FILE, metavar="FILE", help="The wheel of that distribution: pins it by digest.")
+@click.option("--state-path", metavar="PATH", help="Where the state dict is, as in \"root['model_state_dict']\".")
+@click.option(
+    "--map",
+    "map_name",
+    type=click.Path(),
+    metavar="FILE_OR_NAME",
+    help="Rules that rename keys: a YAML file, or the name of a shipped one, as in sb3_ppo_mlp.",
+)
 @click.option("--as-fields", is_flag=True, help="Keep objects of unknown classes as dicts of their fields.")
 @click.option("--timestamps", is_flag=True, help="Keep datetimes as seconds instead of ISO 8601 text.")
 @click.option("--drop", multiple=True, metavar="PATH", help="Leave out what is at this path; may be repeated.")
 @click.option("--weights-only", is_flag=True, help="Leave out everything beside the state dict.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="For one checkpoint: *.safetensors, else an .mpt.",
+)
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="For many files, folders and globs; goes on where it stopped.",
+)
+@click.option("--as", "form", type=click.Choice(["mpt", "safetensors"]), default="mpt", help="What --into writes.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def convert(
     path: str,
@@ -76,6 +91,8 @@ def convert(
     form: str = "mpt",
 ) -> None:
     """Convert foreign checkpoints; nothing in them is executed.
+
+    PATH is a file; with --into also a folder or a glob. Exit code 0: written, 1: refused, or one of many was.
 
     \b
     Examples:

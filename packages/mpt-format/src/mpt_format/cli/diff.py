@@ -23,12 +23,12 @@ from mpt_format.opening import open_archive
 def diff(ctx: click.Context, old: str, new: str, values: bool, as_json: bool) -> None:
     """Compare two archives: provenance, config, game rules, tensors, extra state.
 
-    Tensors are compared by digest. Exit code 1 when anything differs; the time of saving does not count.
+    Tensors are compared by digest; the time of saving does not count. Exit code 0: nothing differs, 1: something does.
 
     \b
     Examples:
       mpt diff before.mpt after.mpt
-      mpt diff --values before.mpt after.mpt
+      mpt diff before.mpt after.mpt --values
     """  # noqa: D301
     with open_archive(old) as first, open_archive(new) as second:
         found = compare_archives(first, second, values=values)

@@ -1,6 +1,6 @@
 """The top of the `mpt` command: finds the verb, and turns our errors into one readable message.
 
-Exit codes: 0 fine, 1 findings or refused, 2 usage.
+Exit codes: 0 fine, 1 findings or refused, 2 wrong usage; `audit` adds 3 and 4 (docs/command-line.md).
 """
 
 from __future__ import annotations
@@ -82,17 +82,20 @@ def show_error(error: MptError) -> None:
     Console(stderr=True).print(Panel(Text(text), title=type(error).__name__, title_align="left", border_style="red"))
 
 
-@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mpt-format", prog_name="mpt")
 def mpt() -> None:
-    """Inspect, verify, convert and load .mpt checkpoints.
+    """Inspect, verify, convert and load checkpoints that still work years later.
+
+    `mpt VERB --help` says what a verb does, with examples. Exit codes: 0 fine, 1 findings or refused, 2 wrong usage;
+    audit adds 3 and 4.
 
     \b
     Examples:
+      mpt load run.mpt
       mpt inspect run.mpt
-      mpt verify --quick run.mpt
-      mpt diff old.mpt new.mpt
-      eval "$(_MPT_COMPLETE=bash_source mpt)"     (shell completion; also zsh_source, fish_source)
+      mpt audit old.pt
+      eval "$(_MPT_COMPLETE=bash_source mpt)"     (tab completion; also zsh_source, fish_source)
     """  # noqa: D301
 
 

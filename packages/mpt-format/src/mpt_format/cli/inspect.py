@@ -20,11 +20,11 @@ _SHORT_BYTES = 1 << 16
 
 @click.command()
 @click.argument("path", type=click.Path())
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the members' positions as JSON.")
-@click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--tensors", is_flag=True, help="List every tensor as well.")
 @click.option("--config", is_flag=True, help="Print the architecture's YAML text.")
 @click.option("--rules", is_flag=True, help="Print the game rules as JSON.")
 @click.option("--training", is_flag=True, help="Print the account of the training run as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest and the members' positions as JSON.")
 def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, training: bool = False) -> None:
     """Show what an archive holds.
 
@@ -34,8 +34,8 @@ def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, 
     \b
     Examples:
       mpt inspect run.mpt
-      mpt inspect --tensors run.mpt
-      mpt inspect --json run.mpt | jq .manifest.code
+      mpt inspect run.mpt --tensors
+      mpt inspect run.mpt --json | jq .manifest.code
     """  # noqa: D301
     with open_archive(path) as archive:
         if as_json:

@@ -10,9 +10,11 @@ from mpt_format.signing import sign_archive
 
 @click.command()
 @click.argument("path", type=click.Path())
-@click.option("--key", required=True, help="Private key in PEM (elliptic curve).")
-@click.option("--password", envvar="MPT_KEY_PASSWORD", help="Of the key; better through $MPT_KEY_PASSWORD.")
-@click.option("--signature", help="Where to write; default PATH.sig.")
+@click.option("--key", type=click.Path(), metavar="FILE", required=True, help="Private key in PEM (elliptic curve).")
+@click.option(
+    "--password", metavar="TEXT", envvar="MPT_KEY_PASSWORD", help="Of the key; better through $MPT_KEY_PASSWORD."
+)
+@click.option("--signature", type=click.Path(), metavar="FILE", help="What to write; PATH.sig when left out.")
 def sign(path: str, key: str, password: str | None, signature: str | None) -> None:
     """Sign an archive; works offline, needs `mpt-format[sign]`.
 

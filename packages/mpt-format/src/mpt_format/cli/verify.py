@@ -22,9 +22,14 @@ _WORTH_A_BAR_BYTES = 500_000_000  # about half a second
 @click.option("--structure", "level", flag_value="structure", help="Container and manifest only.")
 @click.option("--quick", "level", flag_value="quick", help="Also small members and tensor headers.")
 @click.option("--full", "level", flag_value="full", default="full", help="Also every tensor's digest (the default).")
-@click.option("--key", help="Public key in PEM: also compare the signature (needs mpt-format[sign]).")
-@click.option("--signature", help="The signature's path; default PATH.sig.")
-@click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
+@click.option(
+    "--key",
+    type=click.Path(),
+    metavar="FILE",
+    help="Public key in PEM: also compare the signature (needs mpt-format[sign]).",
+)
+@click.option("--signature", type=click.Path(), metavar="FILE", help="The signature; PATH.sig when left out.")
+@click.option("--json", "as_json", is_flag=True, help="Print every archive with its problems as JSON.")
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -34,16 +39,17 @@ def verify(
     signature: str | None,
     as_json: bool,
 ) -> None:
-    """Check archives; exit code 1 when anything is wrong with one.
+    """Check the bytes of archives.
 
-    PATH is a file, a URL, or a folder: then every *.mpt below it.
+    PATH is a file, a URL, or a folder: then every *.mpt below it. Exit code 0: all are whole, 1: something is wrong
+    with one.
 
     \b
     Examples:
       mpt verify run.mpt
-      mpt verify --quick checkpoints/
-      mpt verify --json run.mpt
-      mpt verify --key trainer.pub run.mpt
+      mpt verify checkpoints/ --quick
+      mpt verify run.mpt --json
+      mpt verify run.mpt --key trainer.pub
     """  # noqa: D301
     found = _find(paths)
     reports = []
