@@ -72,7 +72,7 @@ wheelhouse:
 
 # a changelog fragment: just fragment model-zoo seed-slots feature "Seed slots may be pruned."
 fragment package topic kind text:
-    {{ run }} towncrier create --config towncrier.toml --dir packages/{{ package }} --content "{{ text }}" {{ topic }}.{{ kind }}.md
+    @{{ run }} towncrier create --config towncrier.toml --dir "packages/$1" --content "$4" "$2.$3.md"
 
 # compare the audit's verdicts with another torch, as in: just audit-agreement 2.9.1
 audit-agreement torch:
