@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app_loader.errors import IntegrityError, UnsafeWheelError
-from app_loader.store.wheel import MAX_SIZE_BYTES, Wheel
+from app_loader.store.wheel import MAX_SIZE_BYTES, UNREADABLE, Wheel
 
 _CHUNK_BYTES = 1024**2
 _SYNCED_AT_ONCE = 8
@@ -21,7 +21,7 @@ def unpack_wheels(wheels: Sequence[Wheel], site: Path) -> dict[str, str]:
     """Unpack wheels into an empty folder; return sha256 (hex) of every file by its posix path.
 
     Raises:
-        UnsafeWheelError: two wheels bring the same file.
+        UnsafeWheelError: two wheels bring the same file, or one is damaged.
         IntegrityError: a file is not what RECORD pins.
     """
     owners: dict[str, str] = {}
@@ -39,7 +39,13 @@ def unpack_wheels(wheels: Sequence[Wheel], site: Path) -> dict[str, str]:
         )
     found: dict[str, str] = {}
     for wheel in wheels:
-        found |= _unpack(wheel, site)
+        try:
+            found |= _unpack(wheel, site)
+        except UNREADABLE as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # the disk refused, and the wheel is not to blame
+            problem = f"it cannot be unpacked: {error}"
+            raise UnsafeWheelError(wheel.path.name, [problem], "fetch the wheel again from its source") from error
     return found
 
 

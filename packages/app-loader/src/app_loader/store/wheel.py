@@ -1,19 +1,25 @@
 """Reading a wheel and judging it before a byte of it is unpacked.
 
 A wheel is refused when it holds what no build of pure modules writes: paths that leave the folder, links, path files,
-files that RECORD does not pin, two names for one file, or far more data than its size.
+files that RECORD does not pin, two files for one place, or far more data than its size.
 Source: the "Binary distribution format" and "Recording installed projects" pages of the PyPA specifications.
 """
 
 from __future__ import annotations
 
 import base64
+import configparser
 import csv
 import hashlib
 import io
+import lzma
 import re
 import stat
+import struct
+import unicodedata
 import zipfile
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
@@ -32,6 +38,13 @@ _SMALL_BYTES = 1024**2
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 """Source: the "Names and normalization" page of the PyPA specifications."""
 _UNPINNED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+_MAX_COMPONENT_BYTES = 255
+"""Of a file's name, on every common file system."""
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, csv.Error),
+    *(NotImplementedError, EOFError, OSError, UnicodeDecodeError, IndexError, RuntimeError),
+)
+"""What reading a damaged zip or a damaged RECORD raises, by the modules that read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +109,7 @@ def read_wheel(path: Path, *, named: Path | None = None) -> Wheel:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(path, archive, sha256, subject)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise UnsafeWheelError(subject, [f"it cannot be read as a wheel: {error}"], "uv build --wheel") from error
 
 
@@ -127,6 +140,9 @@ def _read(path: Path, archive: zipfile.ZipFile, sha256: str, subject: str) -> Wh
     else:
         problems += _identity_problems(str(headers["Name"]), str(headers["Version"]), info, path.name)
     members = {name: target for name in files if (target := _target(name, info)) is not None}
+    problems += _place_problems(members.values())
+    if f"{info}/entry_points.txt" in names:
+        problems += _entry_point_problems(archive.read(f"{info}/entry_points.txt"), info)
     if problems:
         raise UnsafeWheelError(subject, problems, "uv build --wheel")
     return Wheel(
@@ -184,8 +200,11 @@ def _structure_problems(entries: list[zipfile.ZipInfo]) -> list[str]:
     for entry in entries:
         name = entry.filename
         parts = PurePosixPath(name).parts
-        if name.startswith("/") or "\\" in name or ".." in parts or "\0" in name or (parts and ":" in parts[0]):
+        if name.startswith("/") or "\\" in name or ".." in parts or "\0" in name or ":" in name:
             problems.append(f"{name!r} leaves the folder it is unpacked into")
+        elif not _is_plain(name):
+            # As in x.data/purelib//etc/passwd, of which /etc/passwd is left when its scheme is taken away.
+            problems.append(f"{name!r} is no plain path of names that can be printed, joined by single slashes")
         if stat.S_ISLNK(entry.external_attr >> 16):
             problems.append(f"{name} is a symbolic link")
         if name.endswith(".pth") and len(parts) < 3:
@@ -199,6 +218,37 @@ def _structure_problems(entries: list[zipfile.ZipInfo]) -> list[str]:
         if entry.flag_bits & 0x1:
             problems.append(f"{name} is encrypted")
     return problems
+
+
+def _is_plain(name: str) -> bool:
+    parts = name.removesuffix("/").split("/")
+    return name.isprintable() and all(
+        part not in ("", ".") and len(part.encode(errors="replace")) <= _MAX_COMPONENT_BYTES for part in parts
+    )
+
+
+def _place_problems(targets: Iterable[str]) -> list[str]:
+    """Return where two members of one wheel go to one place, on any file system, or one below another."""
+    problems: list[str] = []
+    files: set[str] = set()
+    folders: set[str] = set()
+    for target in targets:
+        place = unicodedata.normalize("NFC", target.casefold())
+        above = {str(folder) for folder in PurePosixPath(place).parents}
+        if place in files or place in folders or not above.isdisjoint(files):
+            problems.append(f"two of its files go to {target}, or one goes below the other")
+        files.add(place)
+        folders |= above
+    return problems
+
+
+def _entry_point_problems(data: bytes, info: str) -> list[str]:
+    """Return why the entry points cannot be read; whatever lists the store reads those of every entry."""
+    try:
+        configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False).read_string(data.decode("utf-8"))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        return [f"{info}/entry_points.txt cannot be read: {str(error).splitlines()[0]}"]
+    return []
 
 
 def _record(text: str, info: str) -> tuple[dict[str, str], list[str]]:
