@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
+import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from app_loader.isolated import (
     owned_names,
     register_unit,
 )
+from app_loader.isolated._announced import announced_folders
+from app_loader.isolated._directory import find_isolated_folder
 from app_loader.store import Entry, Store
 from policy_interface import origin_of
 
@@ -146,3 +151,41 @@ def test_folders_of_unpacked_packages_are_isolated_without_a_store(tmp_path: Pat
         assert not list(folder.rglob("__pycache__"))
         app_loader.isolated.unload(unit)
     assert found == [1, 2, 3]
+
+
+@pytest.mark.parametrize("taken_by", ["everybody", "another user", "a link"])
+def test_compiled_modules_of_a_folder_are_not_kept_where_another_may_have_put_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_by: str
+) -> None:
+    """Everybody can make the folder of that name below the temporary one first, and fill it."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "toy.py").write_text("answer = 1\n")
+    monkeypatch.setenv("MPT_FOLDERS", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    user = os.getuid() + (taken_by == "another user")
+    taken = tmp_path / f"mpt-bytecode-{user}"
+    if taken_by == "a link":
+        (tmp_path / "own").mkdir(mode=0o700)
+        taken.symlink_to(tmp_path / "own")
+    else:
+        taken.mkdir()
+        taken.chmod(0o777 if taken_by == "everybody" else 0o700)
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    unit = isolate_directory(tmp_path / "folder")
+    assert unit.bytecode is None
+    app_loader.isolated.unload(unit)
+    again = find_isolated_folder(announced_folders()[unit.identifier])
+    assert again is not None
+    assert again.bytecode is None
+    app_loader.isolated.unload(again)
+
+
+def test_compiled_modules_of_a_folder_are_kept_in_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    unit = isolate_directory(tmp_path / "folder")
+    assert unit.bytecode is not None
+    assert stat.S_IMODE(unit.bytecode.parent.stat().st_mode) == 0o700
+    app_loader.isolated.unload(unit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import marshal
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from app_loader import load_policy, save_policy
 from app_loader.cli.zoo import zoo
 from app_loader.code import StoredCode
 from app_loader.errors import IntegrityError, SettingsError, SourceRefusedError, UnsafeWheelError, VersionNotStoredError
+from app_loader.isolated import unload
 from app_loader.settings import Index, Settings, read_settings
 from app_loader.sources import PinnedCompanion, add_archive, add_requirement, add_wheels
 from app_loader.store import Store
@@ -130,6 +133,21 @@ def test_a_full_check_sees_data_of_the_code_that_was_changed_in_the_store(
     data.write_bytes(b"2")
     with pytest.raises(IntegrityError):
         load_policy(tmp_path / "run.mpt", store=store, verify="full")
+
+
+def test_a_full_check_does_not_run_what_was_put_among_the_compiled_modules(
+    make_wheel: MakeWheel, store: Store, rules: GameRules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    entry = store.add([make_wheel("pair-zoo", "1.0", {"pair_zoo.py": tiny_source()}, entry_points=POINTS)])
+    save_policy(StoredCode(entry).architecture_class("tiny")().make_policy(rules), tmp_path / "run.mpt")
+    (compiled,) = (store.path / "bytecode").rglob("pair_zoo.pyc")
+    mark = tmp_path / "ran"
+    evil = compile(f"open({str(mark)!r}, 'w').close()\n{tiny_source()}", str(entry.path / "pair_zoo.py"), "exec")
+    compiled.write_bytes(compiled.read_bytes()[:20] + marshal.dumps(evil))
+    unload(entry.unit)
+    load_policy(tmp_path / "run.mpt", store=store, verify="full")
+    assert not mark.exists()
 
 
 @pytest.fixture

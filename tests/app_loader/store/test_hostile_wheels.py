@@ -1,4 +1,4 @@
-"""A wheel is somebody else's file: nothing that its members are called, or that is broken in it, gets past the store."""
+"""A wheel is somebody else's file: whatever its members are called or is broken in it, nothing gets past the store."""
 
 from __future__ import annotations
 

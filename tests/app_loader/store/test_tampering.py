@@ -85,6 +85,18 @@ def test_a_module_that_the_wheel_did_not_bring_is_refused(entry: Entry) -> None:
         entry.import_module("toy_zoo.extra")
 
 
+def test_a_link_in_the_store_is_named_whatever_it_leads_to(entry: Entry) -> None:
+    part = writable(entry.path / "toy_zoo" / "part.py")
+    elsewhere = part.parents[3] / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "__init__.py").write_text(EVIL)
+    (part.parent / "more").symlink_to(elsewhere)
+    assert entry.verify() == ["toy_zoo/more was not in the wheel"]
+    part.rename(elsewhere / "part.py")
+    part.symlink_to(elsewhere / "part.py")  # the same bytes, where another may change them after the check
+    assert len(entry.verify()) == 2
+
+
 @pytest.mark.parametrize("tamper", [in_place, by_a_link])
 def test_a_change_that_keeps_size_and_time_never_gets_its_code_run(
     entry: Entry, tamper: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch

@@ -66,6 +66,12 @@ class Code(Protocol):
     def kinds(self) -> Mapping[str, str]:
         """Return ``{kind: "module:attribute"}`` as declared, without importing anything."""
 
+    def package_folder(self, package: str) -> Path | None:
+        """Return the folder of one of its top-level packages, None when it has no such package; nothing is imported.
+
+        The name may come from an archive, and may be any text.
+        """
+
     def package_sha256(self, package: str) -> str | None:
         """Return the digest of one of its top-level packages, None when it has no such package."""
 
@@ -114,12 +120,15 @@ class StoredCode:
         """Return the kinds of the wheel's entry points."""
         return self.entry.entry_points(ARCHITECTURES)
 
+    def package_folder(self, package: str) -> Path | None:
+        """Return the folder of an unpacked package of the main wheel."""
+        folder = self.entry.path / package if package in self.entry.top_levels else None
+        return folder if folder is not None and folder.is_dir() else None
+
     def package_sha256(self, package: str) -> str | None:
         """Return the digest of an unpacked package of the main wheel."""
-        if package not in self.entry.top_levels:
-            return None
-        folder = self.entry.path / package
-        return package_digest(folder) if folder.is_dir() else None
+        folder = self.package_folder(package)
+        return package_digest(folder) if folder is not None else None
 
     def architecture_class(self, kind: str) -> type[PolicyArchitecture]:
         """Import the isolated module that declares the kind."""
@@ -179,18 +188,23 @@ class InstalledCode:
         """Return the kinds of the distribution's entry points."""
         return {point.name: point.value for point in self._distribution.entry_points.select(group=ARCHITECTURES)}
 
-    def package_sha256(self, package: str) -> str | None:
-        """Return the digest of one of the distribution's own packages; nothing is imported.
+    def package_folder(self, package: str) -> Path | None:
+        """Return the folder of one of the distribution's own packages; nothing is imported.
 
-        The name may come from an archive: finding a dotted one would import its parent, and the digest of a package
-        of somebody else's says nothing about this code.
+        The name may come from an archive: finding a dotted one would import its parent, and a package of somebody
+        else's says nothing about this code.
         """
         if package not in self._top_levels():
             return None
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             return None
-        return package_digest(Path(next(iter(spec.submodule_search_locations))))
+        return Path(next(iter(spec.submodule_search_locations)))
+
+    def package_sha256(self, package: str) -> str | None:
+        """Return the digest of one of the distribution's own packages; nothing is imported."""
+        folder = self.package_folder(package)
+        return package_digest(folder) if folder is not None else None
 
     def _top_levels(self) -> set[str]:
         """Return the names it makes importable: by its files, and by its kinds, as an editable install lists none."""

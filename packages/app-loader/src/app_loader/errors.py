@@ -112,7 +112,8 @@ class VersionNotStoredError(ResolutionError):
         self.store = store
         self.resolution = resolution  # type: ignore[assignment]  # asked for by name, there is no archive
         self.archive = archive
-        self.next_command = next_command or f"mpt zoo add {distribution}=={version}   # or: mpt zoo add WHEEL"
+        wanted = shlex.quote(f"{distribution}=={version}")
+        self.next_command = next_command or f"mpt zoo add {wanted}   # or: mpt zoo add WHEEL"
         pinned = f" with wheel sha256 {digest}" if digest else ""
         considered = f"; what was considered:\n{resolution.to_text()}" if resolution else ""
         LoaderError.__init__(

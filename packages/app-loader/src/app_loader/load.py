@@ -126,12 +126,15 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
 def check_stored(resolution: Resolution, store: Store) -> None:
     """Check every file of stored code against what was pinned when it was unpacked; of an installed one nothing is.
 
+    What was compiled from it before is no file of the wheel: nothing pins it, and it is not used here.
+
     Raises:
         IntegrityError: a file differs, is missing or is new; nothing of it has run.
     """
     chosen = resolution.chosen
     if chosen is not None and isinstance(chosen.code, StoredCode):
         store.check(chosen.code.entry)
+        chosen.code.entry.unit.bytecode = None
 
 
 def load_with(archive: Archive, resolution: Resolution, *, device: str | torch.device = "cpu") -> LoadedPolicy:

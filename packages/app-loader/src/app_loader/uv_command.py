@@ -16,5 +16,5 @@ def uv_command() -> list[str]:
     if shutil.which("uv"):
         return ["uv"]
     if importlib.util.find_spec("uv") is not None:
-        return [sys.executable, "-m", "uv"]
+        return [sys.executable, "-P", "-m", "uv"]  # -P: a file uv.py in the folder it is started in is not uv
     return ["uv"]

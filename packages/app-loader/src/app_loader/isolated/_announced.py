@@ -31,7 +31,7 @@ class IsolatedFolder(NamedTuple):
         identifier: the unit's.
         path: the folder.
         name: the distribution that was chosen to name the unit, None where none was.
-        bytecode: where its compiled modules are kept.
+        bytecode: where its compiled modules are kept, empty for nowhere.
     """
 
     identifier: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from email.message import Message
 from email.parser import HeaderParser
@@ -27,12 +28,13 @@ def isolate_directory(path: str | os.PathLike[str], name: str | None = None, *, 
     Args:
         path: a folder that holds modules, packages and their dist-info folders.
         name: the distribution whose version names the unit; the one that brings the most files when not given.
-        bytecode: where to keep compiled modules; below the temporary folder when not given.
+        bytecode: where to keep compiled modules; when not given, in a folder of the user's own below the temporary
+            one, or nowhere if that cannot be had. What lies there is run: let nobody else write to it.
 
     Child processes of multiprocessing find the folder too, as long as its files are the same.
     """
     unit = _describe(Path(path).resolve(), name, bytecode)
-    announce_folder(IsolatedFolder(unit.identifier, str(unit.folder), name, str(unit.bytecode)))
+    announce_folder(IsolatedFolder(unit.identifier, str(unit.folder), name, str(unit.bytecode or "")))
     return register_unit(unit)
 
 
@@ -41,7 +43,7 @@ def find_isolated_folder(announced: IsolatedFolder) -> Unit | None:
     folder = Path(announced.path)
     if not folder.is_dir():
         return None
-    unit = _describe(folder, announced.name, Path(announced.bytecode))
+    unit = _describe(folder, announced.name, Path(announced.bytecode) if announced.bytecode else None)
     return register_unit(unit) if unit.identifier == announced.identifier else None
 
 
@@ -51,11 +53,29 @@ def _describe(folder: Path, name: str | None, bytecode: Path | None) -> Unit:
     main = next((part for part in parts if _normal(part.distribution) == _normal(name)), None) if name else None
     ordered = (main, *(part for part in parts if part is not main)) if main else parts
     digest = _digest(folder, files)
-    if bytecode is None:
-        user = os.getuid() if hasattr(os, "getuid") else 0
-        bytecode = Path(tempfile.gettempdir()) / f"mpt-bytecode-{user}" / digest[:16]
+    own = _own_temporary_folder() if bytecode is None else None
+    if own is not None:
+        bytecode = own / digest[:16]
     native = tuple(file for file in files if file.endswith(NATIVE_SUFFIXES) or ".so." in file)
     return Unit(parts=tuple(ordered), digest=digest, folder=folder, bytecode=bytecode, native=native)
+
+
+def _own_temporary_folder() -> Path | None:
+    """Return a folder below the temporary one that nobody else writes to, None where its name is taken.
+
+    What lies in it is run. Everybody can make a folder of that name, and fill it, before we do.
+    """
+    if not hasattr(os, "getuid"):  # Windows: the temporary folder is the user's own
+        return Path(tempfile.gettempdir()) / "mpt-bytecode"
+    folder = Path(tempfile.gettempdir()) / f"mpt-bytecode-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    others = stat.S_IWGRP | stat.S_IWOTH
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & others
+    return folder if ours else None
 
 
 def _listing(folder: Path) -> list[str]:

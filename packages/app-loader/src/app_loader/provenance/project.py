@@ -39,7 +39,12 @@ def find_project(tree: Path, distribution: str | None, package: str | None = Non
 
 
 def find_package(project: Path, package: str) -> Path | None:
-    """Return the folder of a top-level package in a project, the shallowest where there are several."""
+    """Return the folder of a top-level package in a project, the shallowest where there are several.
+
+    The name comes from an archive; one that is no name of a package names no folder either, such as ``/etc``.
+    """
+    if not package.isidentifier():
+        return None
     for folder in (project / package, project / "src" / package):
         if folder.is_dir():
             return folder

@@ -45,14 +45,16 @@ def find_next_command(
     if wheel is not None:
         return f"mpt zoo add {shlex.quote(wheel)}{there}"
     if requested == "trained":
-        named = f"{record.distribution} {record.version}"
+        # an archive may say anything, and not every shell knows remarks
+        named = f"{shlex.quote(record.distribution)} {shlex.quote(record.version)}"
         if record.wheel_sha256 is not None and indexed:
             return f"mpt zoo add {archive}{there}"
         if record.wheel_sha256 is not None:
             return f"mpt zoo add WHEEL{there}   # {named} sha256:{record.wheel_sha256[:12]}"
         if record.package_sha256 is None and record.unit_sha256 is None:
             # adding a wheel would change nothing: without a digest none of them can be told to be the trained one
-            return f"mpt load {archive} --code {record.version}{there}   # no digest was recorded: choose the code"
+            chosen = shlex.quote(record.version)
+            return f"mpt load {archive} --code {chosen}{there}   # no digest was recorded: choose the code"
         if record.commit is not None:  # saved from a working tree: there is no wheel
             repository = record.repository
             here = repository is not None and "://" not in repository and Path(repository).is_dir()
@@ -60,13 +62,13 @@ def find_next_command(
             return f"mpt zoo add {archive} --from-source --repository {place}{there}"
         return f"mpt zoo add WHEEL{there}   # {named}: the wheel that trained it, or one of the very same files"
     if requested == "current":
-        return f"mpt zoo add WHEEL{there}   # any version of {record.distribution}; or install it"
+        return f"mpt zoo add WHEEL{there}   # any version of {shlex.quote(record.distribution)}; or install it"
     if not _is_version(requested):
         known = sorted({each.version for each in candidates if each.version})
         return (
             f"mpt load {archive} --code trained{there}   # or current, or a version: {', '.join(known) or 'none here'}"
         )
-    return f"mpt zoo add WHEEL{there}   # {record.distribution} {requested}"
+    return f"mpt zoo add WHEEL{there}   # {shlex.quote(record.distribution)} {shlex.quote(requested)}"
 
 
 def _is_version(requested: str) -> bool:

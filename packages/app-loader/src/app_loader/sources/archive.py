@@ -183,6 +183,8 @@ def _judge_build(
 
 def _unpack_package(wheel: Path, package: str, folder: Path) -> Path:
     """Unpack one package of a wheel of our own build; the store checks the wheel again before it keeps it."""
+    if not package.isidentifier():  # the archive says it
+        return folder / "no package"
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(folder, [name for name in packed.namelist() if name.startswith(f"{package}/")])
     return folder / package

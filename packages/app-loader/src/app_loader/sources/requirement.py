@@ -6,12 +6,14 @@ best is taken; two wheels of one version with different digests are not chosen b
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from app_loader.errors import SourceRefusedError
 from app_loader.settings import Settings
@@ -95,12 +97,13 @@ def _take(requirement: str, settings: Settings, folder: Path, sha256: str | None
     wanted = _requirement(requirement)
     found = find_wheels(settings.wheelhouses, wanted, None if sha256 is None else sha256.lower())
     # 1.0+local is another version to pip and fits ==1.0 as well: nobody should get it who did not ask for it
+    # and 1.0.0 is the same version as 1.0
     digests = {wheel_sha256(path) for path in found if _public(path) == _public(found[-1])}
     if len(digests) > 1:
         raise SourceRefusedError(
             requirement,
             [f"the wheelhouses have it with several digests: {', '.join(sorted(d[:12] for d in digests))}"],
-            f"mpt zoo add '{requirement}' --sha256 DIGEST",
+            f"mpt zoo add {shlex.quote(requirement)} --sha256 DIGEST",
         )
     if found:
         return found[-1], "wheelhouse"
@@ -129,5 +132,5 @@ def _requirement(text: str) -> Requirement:
     return requirement
 
 
-def _public(path: Path) -> str:
-    return parse_wheel_filename(path.name)[1].public
+def _public(path: Path) -> Version:
+    return Version(parse_wheel_filename(path.name)[1].public)

@@ -192,6 +192,12 @@ class Entry:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != expected:
                 problems.append(f"{name} has sha256 {found}, pinned is {expected}")
-        present = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
+        # A link is named too: it may lead to a folder, whose files are importable and lie anywhere.
+        present = {
+            path.relative_to(self.path).as_posix()
+            for path in self.path.rglob("*")
+            if path.is_file() or path.is_symlink()
+        }
+        problems += [f"{name} is a link" for name in pinned if (self.path / name).is_symlink()]
         problems += [f"{name} was not in the wheel" for name in sorted(present - set(pinned))]
         return problems

@@ -176,12 +176,12 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
-        """Return every entry, by distribution and version text."""
+        """Return every entry, by distribution and version."""
         folder = self.path / "entries"
         if not folder.is_dir():
             return []
         found = filter(None, map(_read_entry, folder.iterdir()))
-        return sorted(found, key=lambda entry: (entry.distribution.lower(), _order(entry.version), entry.digest))
+        return sorted(found, key=lambda entry: (_spelled(entry.distribution), _order(entry.version), entry.digest))
 
     def find(self, distribution: str, version: str | None = None, digest: str | None = None) -> Entry | None:
         """Return an entry, or None.
@@ -194,10 +194,8 @@ class Store:
         Raises:
             IsolationError: the version is stored with several digests and none was given.
         """
-        from packaging.utils import canonicalize_name
-
-        name = canonicalize_name(distribution)
-        found = [entry for entry in self.entries() if canonicalize_name(entry.distribution) == name]
+        name = _spelled(distribution)
+        found = [entry for entry in self.entries() if _spelled(entry.distribution) == name]
         if digest is not None:
             found = [e for e in found if e.digest.startswith(digest) or e.wheels[0].sha256.startswith(digest)]
         if version is not None:
@@ -205,7 +203,7 @@ class Store:
         if not found:
             return None
         newest = found[-1]
-        same = [entry for entry in found if entry.version == newest.version]
+        same = [entry for entry in found if _order(entry.version) == _order(newest.version)]
         if len(same) > 1:
             digests = ", ".join(entry.digest[:12] for entry in same)
             raise IsolationError(
@@ -344,6 +342,13 @@ def _describe(
 
 def _owned_document(names: OwnedNames) -> dict[str, list[str]]:
     return {"whole": sorted(names.whole), "partly": sorted(names.partly)}
+
+
+def _spelled(distribution: str) -> str:
+    """Return a name as an index compares it: names that are spelt alike there are one distribution."""
+    from packaging.utils import canonicalize_name
+
+    return canonicalize_name(distribution)
 
 
 def _order(version: str) -> Any:

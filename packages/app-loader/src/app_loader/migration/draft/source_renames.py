@@ -11,10 +11,8 @@ import ast
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 
-from app_loader.code import Code, StoredCode
+from app_loader.code import Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,23 +33,11 @@ class AttributeRename:
 
 
 def read_sources(code: Code, package: str) -> dict[str, str]:
-    """Return the Python files of a version's package: relative path to text."""
-    if isinstance(code, StoredCode):
-        folder = code.entry.path / package
-        return {str(path.relative_to(folder)): path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))}
-    import importlib.util
-
-    try:
-        metadata.distribution(code.distribution)
-    except metadata.PackageNotFoundError:
+    """Return the Python files of a version's package: relative path to text; none where it has no such package."""
+    folder = code.package_folder(package)
+    if folder is None:
         return {}
-    spec = importlib.util.find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return {
-        str(path.relative_to(place)): path.read_text("utf-8")
-        for place in places
-        for path in sorted(Path(place).rglob("*.py"))
-    }
+    return {str(path.relative_to(folder)): path.read_text("utf-8") for path in sorted(folder.rglob("*.py"))}
 
 
 def find_renames(old: Mapping[str, str], new: Mapping[str, str]) -> list[AttributeRename]:
