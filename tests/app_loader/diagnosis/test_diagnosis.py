@@ -153,6 +153,23 @@ def test_every_report_names_every_key_that_differs(zoo: Any, render: Any) -> Non
 
 
 @pytest.mark.parametrize("render", [to_text, to_markdown, to_html], ids=lambda f: f.__name__)
+def test_no_text_of_an_archive_steers_a_terminal_or_becomes_markup_of_a_report(zoo: Any, render: Any) -> None:
+    evil = "\x1b[2J`<script>x</script>![](https://127.0.0.1/)|\u202e\n# x"
+    found = without_history(zoo)
+    first, *others = found.findings
+    hostile = replace(first, subject=evil, message=evil, old=evil, new=evil, evidence=(evil,), candidates=(evil,))
+    text = render(replace(found, findings=(hostile, *others), written_by=evil))
+    if render is to_html:
+        assert "<script>x" not in text
+        return
+    assert {"\x1b", "\u202e"}.isdisjoint(text)
+    if render is to_markdown:
+        assert "\n# x" not in text
+        outside_of_code = re.sub(r"(?<!\\)`[^`\n]*`", "", text)
+        assert not re.search(r"<script|(?<!\\)!\[", outside_of_code)
+
+
+@pytest.mark.parametrize("render", [to_text, to_markdown, to_html], ids=lambda f: f.__name__)
 def test_every_report_of_a_refusal_says_what_to_run(zoo: Any, render: Any) -> None:
     found = without_history(zoo)
     assert found.next_commands()

@@ -149,6 +149,18 @@ def test_the_verbs_add_list_show_verify_and_remove(run: Callable[..., Result], w
     assert "toy-zoo" in run("list").output
 
 
+def test_what_a_wheel_says_does_not_steer_the_terminal_on_which_it_is_judged(
+    run: Callable[..., Result], make_wheel: MakeWheel
+) -> None:
+    source = "import torch\n@torch.library.custom_op('\\x1b[2Jtoy::op\\u202e', mutates_args=())\ndef f(): ...\n"
+    points = "[policy_interface.architectures]\n\x1b[31mkind = toy_zoo:A\n"
+    wheel = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": source}, entry_points=points)
+    for words in (["add", str(wheel)], ["list"], ["show", "toy-zoo"]):
+        output = run(*words).output
+        assert {"\x1b", "\u202e"}.isdisjoint(output)
+    assert "toy::op" in output
+
+
 def test_several_wheels_are_added_as_an_entry_each(run: Callable[..., Result], wheelhouse: Path, store: Store) -> None:
     wheels = sorted(str(wheel) for wheel in wheelhouse.glob("*.whl"))
     assert run("add", *wheels, "--sha256", "0123").exit_code == 2

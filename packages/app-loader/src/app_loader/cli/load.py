@@ -91,14 +91,15 @@ def _parameters(policy: LoadedPolicy) -> list[dict[str, Any]]:
 
 
 def _print(path: str, policy: LoadedPolicy, resolution: Resolution, document: dict[str, Any]) -> None:
+    from mpt_format.errors import escape_text
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{path}  {document['architecture']['kind']}")
-    console.print(f"origin     {policy.origin}")
+    console.print(f"{path}  {escape_text(document['architecture']['kind'])}")
+    console.print(f"origin     {escape_text(str(policy.origin))}")
     console.print("considered")
-    console.print(resolution.to_text())
+    console.print("\n".join(escape_text(line) for line in resolution.to_text().splitlines()))
     if document["witness"]:
         bits = "bit for bit" if document["witness"]["bit_equal"] else "within its tolerance"
         console.print(f"witness    met {bits}")

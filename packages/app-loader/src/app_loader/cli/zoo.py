@@ -210,7 +210,7 @@ def list_(store: str | None, as_json: bool) -> None:
     for entry in entries:
         companions = ", ".join(f"{wheel.name} {wheel.version}" for wheel in entry.wheels[1:])
         kinds = ", ".join(sorted(entry.entry_points("policy_interface.architectures")))
-        table.add_row(entry.distribution, entry.version, entry.digest[:12], companions, kinds)
+        table.add_row(*map(_plain, (entry.distribution, entry.version, entry.digest[:12], companions, kinds)))
     console.print(table)
     console.print(f"store: {opened.path}")
 
@@ -263,7 +263,7 @@ def verify(name: str | None, store: str | None, as_json: bool) -> None:
         for subject, problems in found.items():
             click.echo(f"{subject}: {'as it was added' if not problems else f'{len(problems)} differences'}")
             for problem in problems:
-                click.echo(f"  {problem}")
+                click.echo(f"  {_plain(problem)}")
     if any(found.values()):
         raise SystemExit(1)
 
@@ -320,8 +320,8 @@ def _say_build(record: CodeRecord, diff: bytes | None, repository: str | None, s
     from app_loader.credentials import strip_credentials
 
     place = strip_credentials(repository or settings.find_moved(record.repository or "no repository"))
-    commit = (record.commit or "")[:12]
-    click.echo(f"building {record.distribution} {record.version} from {place} at {commit}", err=True)
+    what = f"{record.distribution} {record.version} from {place} at {(record.commit or '')[:12]}"
+    click.echo(f"building {_plain(what)}", err=True)
     if diff:
         changed = sum(line.startswith(b"diff --git ") for line in diff.split(b"\n"))
         click.echo(f"  with the archive's own difference: {changed} files, {len(diff)} bytes", err=True)
@@ -345,6 +345,13 @@ def _get(store: Store, name: str) -> Entry:
     return entry
 
 
+def _plain(text: str) -> str:
+    """Return a text of a wheel or of an archive so that it cannot steer the terminal on which it is judged."""
+    from mpt_format.errors import escape_text
+
+    return escape_text(text)
+
+
 def _summary(entry: Entry) -> dict[str, Any]:
     return {
         "distribution": entry.distribution,
@@ -365,7 +372,7 @@ def _details(entry: Entry) -> dict[str, Any]:
 
 
 def _say_added(entry: Entry) -> None:
-    click.echo(f"added {entry.distribution} {entry.version} sha256:{entry.wheels[0].sha256[:12]}")
+    click.echo(f"added {_plain(f'{entry.distribution} {entry.version}')} sha256:{entry.wheels[0].sha256[:12]}")
     if "accepted_because" in entry.provenance:
         click.echo(f"  accepted, because {entry.provenance['accepted_because']}")
     if "requirement" in entry.provenance and entry.provenance.get("pinned") is None:
@@ -374,7 +381,7 @@ def _say_added(entry: Entry) -> None:
             f"--sha256 {entry.wheels[0].sha256} pins it"
         )
     for wheel in entry.wheels[1:]:
-        click.echo(f"  with {wheel.name} {wheel.version} sha256:{wheel.sha256[:12]}")
+        click.echo(f"  with {_plain(f'{wheel.name} {wheel.version}')} sha256:{wheel.sha256[:12]}")
     for library in entry.shared_libraries():
         if not library.met:
             click.echo(f"  note: {library}")
@@ -392,10 +399,10 @@ def _print_details(entry: Entry) -> None:
     console.print(f"imported   app_loader.isolated.{entry.identifier}")
     console.print(f"modules    {entry.path}")
     for key, value in entry.provenance.items():
-        console.print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
+        console.print(f"{key:<10} {_plain(', '.join(value) if isinstance(value, list) else str(value))}")
     wheels = Table("wheel", "version", "sha256", "top-level names", title=None)
     for wheel in entry.wheels:
-        wheels.add_row(wheel.name, wheel.version, wheel.sha256[:12], ", ".join(wheel.top_levels))
+        wheels.add_row(*map(_plain, (wheel.name, wheel.version, wheel.sha256[:12], ", ".join(wheel.top_levels))))
     console.print(wheels)
     libraries = Table("shared library", "asked for then", "here now", "", title=None)
     for library in entry.shared_libraries():
@@ -411,4 +418,4 @@ def _print_details(entry: Entry) -> None:
     rows += [(s.text, f"{s.file}:{s.line}") for s in (*scan.changes, *scan.module_table, *scan.self_names)]
     rows += [("does not parse here", name) for name in scan.unreadable]
     for what, where in rows or [("nothing", "")]:
-        console.print(f"  {what:<28} {where}")
+        console.print(f"  {_plain(what):<28} {_plain(where)}")

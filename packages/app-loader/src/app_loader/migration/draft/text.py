@@ -1,10 +1,16 @@
-"""A drafted revision as a Python file that a person reads, finishes and reviews."""
+"""A drafted revision as a Python file that a person reads, finishes and reviews.
+
+It is code, made of what an archive says: a text of the archive becomes a literal or part of a remark, and nothing else.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
+from mpt_format.errors import escape_text
 from policy_interface.migrations import Choose, TensorOp
 
 from app_loader.diagnosis.finding import Finding
@@ -41,11 +47,17 @@ def format_revision(
     steps = config_lines(config)
     written = {name for line in steps for name in (line.operation, *line.offered)}
     names = sorted({type(op).__name__ for op in tensors} | written)
-    text = _HEAD.format(written_by=written_by, version=version, kind=kind, names=", ".join([*names, "Revision"]))
+    text = _HEAD.format(
+        written_by=_quoted(written_by),
+        version=_quoted(version),
+        kind=_quoted(kind),
+        names=", ".join([*names, "Revision"]),
+    )
     for rename in renames:
-        text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {rename.value:.80}\n"
+        value = _in_one_line(rename.value)
+        text += f"# the source of {rename.owner} renames {rename.old} to {rename.new} = {value:.80}\n"
     for note in notes:
-        text += f"# {' '.join(note.split())}\n"
+        text += f"# {_in_one_line(note)}\n"
     if tried is not None and not notes:
         text += f"# {tried.tried} assignments were tried against the witness, {tried.met} met it\n"
     if met is False:
@@ -53,23 +65,41 @@ def format_revision(
         text += "# (an order of inputs, a constant, a square matrix). Say it with a Function.\n"
     lines = [
         "REVISION = Revision(",
-        f'    id="r_{kind}_{version.replace(".", "_")}",',
+        f'    id="r_{_as_name(kind)}_{_as_name(version)}",',
         f"    parents=({parent!r},)," if parent else "    parents=(),",
-        f'    since="{version}",',
-        f'    kinds=("{kind}",),',
+        f"    since={_literal(version)},",
+        f"    kinds=({_literal(kind)},),",
         '    summary="",',
         "    config=(",
-        *(f"        {line.text}" for line in steps),
+        *(f"        {_in_one_line(line.text)}" for line in steps),
         "    ),",
         "    tensors=(",
     ]
     for op in tensors:
         if isinstance(op, Choose):
-            lines += [f"        # {sentence}" for sentence in op.evidence]
-            lines.append(f"        # choose: {' | '.join(op.candidates) or 'nothing fits, is it new?'}")
+            lines += [f"        # {_in_one_line(sentence)}" for sentence in op.evidence]
+            lines.append(f"        # choose: {_in_one_line(' | '.join(op.candidates)) or 'nothing fits, is it new?'}")
         lines.append(f"        {_source(op)},")
     lines += ["    ),", "    reviewed=False,", ")"]
     return text + "\n".join(lines) + "\n"
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text without line ends, with which a remark would end and code begin, and nothing that hides code."""
+    return escape_text(" ".join(text.splitlines()))
+
+
+def _quoted(text: str) -> str:
+    """Return a text for the inside of a docstring, which it cannot end."""
+    return _in_one_line(text).replace("\\", "/").replace('"', "'")
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"\W", "_", text)
 
 
 def _source(op: TensorOp) -> str:
