@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from mpt_format import open_archive
 from mpt_format.cli.convert import convert
-from mpt_format.errors import ConversionError
+from mpt_format.cli.group import mpt
+from mpt_format.convert import _convert
+from mpt_format.errors import ArchiveWriteError, ConversionError
 from safetensors.torch import load_file
 
 
@@ -128,3 +134,120 @@ def test_error_keeps_its_facts_through_pickle(tmp_path: Path) -> None:
     assert isinstance(told, ConversionError) and told.verdict == "notckpt"
     again = pickle.loads(pickle.dumps(told))
     assert (str(again), again.verdict, again.refusals) == (str(told), told.verdict, told.refusals)
+
+
+def meddle(monkeypatch: pytest.MonkeyPatch, do: Callable[[Path, Path], object]) -> None:
+    """Let something happen between writing an output and putting it in place."""
+    verify = _convert._verify
+
+    def verify_and_meddle(written: Path, plan: Any, digests: Any, slots: Any, target: Path) -> None:
+        verify(written, plan, digests, slots, target)
+        do(written, target)
+
+    monkeypatch.setattr(_convert, "_verify", verify_and_meddle)
+
+
+def test_two_runs_into_one_folder_may_make_the_same_output(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def finish_first(written: Path, target: Path) -> None:
+        names.append(written.name)
+        shutil.copyfile(written, target)
+
+    meddle(monkeypatch, finish_first)
+    result = run(runs / "a", runs / "b", "--into", tmp_path / "first")
+    assert result.exit_code == 1  # b's model.pt would stand where a's does
+    assert run(runs / "a", "--into", tmp_path / "second").exit_code == 0
+    assert len(set(names)) == len(names) == 2  # no two outputs are verified under one name
+    assert [path.name for path in (tmp_path / "second").iterdir()] == ["model.pt.mpt"]
+
+
+def test_output_that_another_run_made_of_something_else_is_kept(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meddle(monkeypatch, lambda written, target: target.write_bytes(b"made by another run"))
+    assert run(runs / "a", "--into", tmp_path / "out").exit_code == 1
+    assert (tmp_path / "out" / "model.pt.mpt").read_bytes() == b"made by another run"
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_output_is_put_in_place_where_no_second_name_can_be_given(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*names: object, **options: object) -> None:
+        raise OSError(errno.EPERM, "the file system has no hard links")
+
+    meddle(monkeypatch, lambda written, target: monkeypatch.setattr(os, "link", refuse))
+    assert run(runs / "a", "--into", tmp_path / "out").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.pt.mpt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_full_or_read_only_folder_ends_the_batch(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(written: Path, content: object) -> None:
+        raise ArchiveWriteError(str(written), [], number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_convert, "write_archive", refuse)
+        result = run(runs / "a" / "model.pt", runs / "twins.pt", runs / "notes.txt", "--into", tmp_path / "o", "--json")
+    assert result.exit_code == 1
+    assert statuses(result) == {"model.pt": "failed"}
+    assert "2 files not tried" in result.stderr
+    assert run(runs / "a" / "model.pt", "--into", tmp_path / "o").exit_code == 0
+
+
+def test_folder_that_cannot_be_made_is_told_once(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    result = CliRunner().invoke(mpt, ["convert", str(runs), "--into", str(tmp_path / "file" / "out")])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_path_is_dropped_where_it_is(runs: Path, tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(2)}, "odd": {1, 2}, "seen": object}, runs / "odd.pt")
+    torch.save({"model": {"w": torch.ones(2)}}, runs / "even.pt")
+    drops = ("--drop", "root['seen']", "--drop", "root['unseen']")
+    result = run(runs / "odd.pt", runs / "even.pt", "--into", tmp_path / "out", *drops, "--json")
+    assert result.exit_code == 0
+    assert set(statuses(result).values()) == {"converted"}
+    assert "root['unseen']" in result.stderr and "root['seen']" not in result.stderr
+    alone = run(runs / "even.pt", "-o", tmp_path / "x.mpt", "--drop", "root['seen']")
+    assert isinstance(alone.exception, ConversionError)  # of one file a path that leads nowhere is a slip
+
+
+def test_one_reason_is_told_once_for_all_its_files(runs: Path, tmp_path: Path) -> None:
+    for at in range(3):
+        torch.save({"one": {"w": torch.ones(2)}, "two": {"w": torch.ones(2)}}, runs / f"twins{at}.pt")
+    result = run(runs, "--into", tmp_path / "out")
+    assert result.stdout.count("several state dicts") == 1
+    assert "     4  several state dicts" in result.stdout
+
+
+def test_file_name_that_is_no_unicode_is_spelled_out_in_the_account(tmp_path: Path) -> None:
+    source = os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.pt")
+    torch.save({"w": torch.ones(1)}, tmp_path / "plain.pt")
+    (tmp_path / "plain.pt").rename(source)
+    assert run(source, "-o", tmp_path / "x.mpt").exit_code == 0
+    with open_archive(tmp_path / "x.mpt") as archive:
+        lineage: Any = archive.manifest.lineage
+        assert lineage["conversion"]["source"]["name"] == "odd\\udcff.pt"
+
+
+def test_inspect_names_the_source_and_lists_the_losses(tmp_path: Path) -> None:
+    torch.save({"model": {"w": torch.ones(1)}, "odd": {1, 2}}, tmp_path / "old.pt")
+    run(tmp_path / "old.pt", "-o", tmp_path / "x.mpt")
+    told = CliRunner().invoke(mpt, ["inspect", str(tmp_path / "x.mpt")])
+    assert "from old.pt (torch-zip), root['model']" in told.stdout
+    assert max(map(len, told.stdout.splitlines())) < 200
+    losses = CliRunner().invoke(mpt, ["inspect", "--losses", str(tmp_path / "x.mpt")])
+    assert "root['odd']" in losses.stdout and "a sorted list" in losses.stdout
+
+
+def test_verify_passes_over_what_a_killed_conversion_left(runs: Path, tmp_path: Path) -> None:
+    run(runs / "a", "--into", tmp_path / "out")
+    (tmp_path / "out" / ".model.pt.mpt.0123456789ab.unverified.mpt").write_bytes(b"half")
+    assert CliRunner().invoke(mpt, ["verify", str(tmp_path / "out")]).exit_code == 0

@@ -52,7 +52,12 @@ _FILE = click.Path(exists=True, dir_okay=False)
 )
 @click.option("--as-fields", is_flag=True, help="Keep objects of unknown classes as dicts of their fields.")
 @click.option("--timestamps", is_flag=True, help="Keep datetimes as seconds instead of ISO 8601 text.")
-@click.option("--drop", multiple=True, metavar="PATH", help="Leave out what is at this path; may be repeated.")
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="PATH",
+    help="Leave out what is at this path; may be repeated. With --into: where there is such a path.",
+)
 @click.option("--weights-only", is_flag=True, help="Leave out everything beside the state dict.")
 @click.option(
     "-o",
@@ -115,24 +120,26 @@ def convert(
         key_map=_read_map(map_name),
         as_fields=as_fields,
         timestamps=timestamps,
-        drop=drop,
         weights_only=weights_only,
     )
     if folder is not None:
-        _convert_many((path, *further), folder, f".{form}", convert_one, as_json)
+        drop_where_it_is = partial(convert_one, drop_if_there=drop)
+        _convert_many((path, *further), folder, f".{form}", drop_where_it_is, drop, as_json)
         return
     assert output is not None
     if further:
         raise click.UsageError("-o takes one checkpoint; use --into FOLDER for many")
-    done = convert_one(path, output)
+    done = convert_one(path, output, drop=drop)
     if as_json:
         print_json(done.to_json())
     else:
         _print(done)
 
 
-def _convert_many(paths: tuple[str, ...], folder: Path, suffix: str, convert_one: Convert, as_json: bool) -> None:
-    from mpt_format.convert._batch import STATUSES, convert_many
+def _convert_many(
+    paths: tuple[str, ...], folder: Path, suffix: str, convert_one: Convert, drop: tuple[str, ...], as_json: bool
+) -> None:
+    from mpt_format.convert._batch import STATUSES, BatchItem, convert_many, group_failures
 
     unreadable: list[Unreadable] = []
     results = folder.resolve()
@@ -141,6 +148,8 @@ def _convert_many(paths: tuple[str, ...], folder: Path, suffix: str, convert_one
         raise click.UsageError(f"No file matches {', '.join(escape_text(path) for path in paths)}.")
     told = Counter({"failed": len(unreadable)})
     rows: list[tuple[object, ...]] = []
+    failures: list[BatchItem] = []
+    dropped_nowhere = set(drop)
     for _, error in unreadable:
         click.echo(f"mpt: {error}", err=True)
 
@@ -152,6 +161,10 @@ def _convert_many(paths: tuple[str, ...], folder: Path, suffix: str, convert_one
             done = item.conversion
             counts = ("", "") if done is None else (len(done.tensors), len(done.losses))
             rows.append((item.status, *counts, item.source if done is None else item.target))
+            if item.status == "failed":
+                failures.append(item)
+            if done is not None:
+                dropped_nowhere.difference_update(loss.path for loss in done.losses)
             yield item.to_json()
 
     if as_json:
@@ -159,9 +172,30 @@ def _convert_many(paths: tuple[str, ...], folder: Path, suffix: str, convert_one
     else:
         deque(tell(), maxlen=0)
         print_table(("status", "tensors", "losses", "file"), rows)
+        _print_failures(group_failures(failures))
         click.echo("\n" + ", ".join(f"{told[status]} {status}" for status in STATUSES if told[status]))
+    for path in sorted(dropped_nowhere) if told["converted"] else ():
+        click.echo(f"mpt: --drop {escape_text(path)} was in none of the files that were converted", err=True)
+    if failures and failures[-1].stops:
+        click.echo(f"mpt: stopped, {len(files) - len(rows)} files not tried: {escape_text(str(folder))} takes no more; "
+                   "make room and run the same command again, it goes on from here", err=True)  # fmt: skip
     if told["failed"]:
         sys.exit(1)
+
+
+def _print_failures(groups: list[tuple[str, list[Path]]]) -> None:
+    """Why files failed: one reason once, with how many files it holds for and one of them."""
+    if groups:
+        click.echo("\nwhy they failed:")
+    for reason, sources in groups[:_SHOWN]:
+        first, *below = reason.splitlines()
+        example = escape_text(str(sources[0]))
+        click.echo(f"{len(sources):>6}  {escape_text(first)}")
+        for line in (*below, f"as {example}" if len(sources) > 1 else f"FILE is {example}"):
+            click.echo(f"        {escape_text(line)}")
+    if len(groups) > _SHOWN:
+        rest = sum(len(sources) for _, sources in groups[_SHOWN:])
+        click.echo(f"        ... and {rest} files for {len(groups) - _SHOWN} further reasons (stderr has them all)")
 
 
 def _read_architecture(kind: str | None, schema_version: int | None, config: str | None) -> dict[str, Any] | None:

@@ -24,8 +24,17 @@ _SHORT_BYTES = 1 << 16
 @click.option("--config", is_flag=True, help="Print the architecture's YAML text.")
 @click.option("--rules", is_flag=True, help="Print the game rules as JSON.")
 @click.option("--training", is_flag=True, help="Print the account of the training run as JSON.")
+@click.option("--losses", is_flag=True, help="List what a conversion says differently, or no longer.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest and the members' positions as JSON.")
-def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, training: bool = False) -> None:
+def inspect(
+    path: str,
+    as_json: bool,
+    tensors: bool,
+    config: bool,
+    rules: bool,
+    training: bool = False,
+    losses: bool = False,
+) -> None:
     """Show what an archive holds.
 
     PATH is a file or a URL. Reads the directory, the manifest and a short account of the training only, whatever the
@@ -46,6 +55,8 @@ def inspect(path: str, as_json: bool, tensors: bool, config: bool, rules: bool, 
             print_json(archive.game_rules)
         elif training:
             print_json(archive.training)
+        elif losses:
+            _print_losses(archive.manifest)
         else:
             _print_summary(archive)
             if tensors:
@@ -89,7 +100,10 @@ def _print_summary(archive: Archive) -> None:
             ("witness", ", ".join(f"{k} {v}" for k, v in m.witness.items() if not isinstance(v, (dict, list)))
                 if m.witness else "none recorded"),
             ("training", _training(archive)),
-            ("lineage", ", ".join(f"{name} {value}" for name, value in (m.lineage or {}).items())),
+            ("converted", _conversion(m)),
+            ("losses", f"{len(_losses(m))}; mpt inspect --losses lists them" if _losses(m) else None),
+            ("lineage", ", ".join(f"{name} {value}" for name, value in (m.lineage or {}).items()
+                                  if name != "conversion" or not _conversion(m))),
             ("content", f"sha256 {m.content_digest}"),
         ]
     )  # fmt: skip
@@ -98,6 +112,31 @@ def _print_summary(archive: Archive) -> None:
         ["member", "bytes", "at"],
         [(name, f"{member.size_bytes:,}", f"{member.offset:,}") for name, member in archive.members.items()],
     )
+
+
+def _conversion(m: Manifest) -> str | None:
+    """Return which file was converted; None where the account of it does not say so, and is shown as it is."""
+    account = (m.lineage or {}).get("conversion")
+    source = account.get("source") if isinstance(account, dict) else None
+    if not isinstance(source, dict):
+        return None
+    return f"from {source.get('name')} ({source.get('container')}), {source.get('state_path')}, " + (
+        f"{source.get('size_bytes')} bytes, sha256 {source.get('sha256')}"
+    )
+
+
+def _losses(m: Manifest) -> list[dict[str, Any]]:
+    account = (m.lineage or {}).get("conversion")
+    losses = account.get("losses") if isinstance(account, dict) else None
+    return [loss for loss in losses if isinstance(loss, dict)] if isinstance(losses, list) else []
+
+
+def _print_losses(m: Manifest) -> None:
+    rows = [[loss.get(column, "") for column in ("path", "was", "became")] for loss in _losses(m)]
+    if rows:
+        print_table(["path", "was", "became"], rows)
+    else:
+        click.echo("nothing is recorded as lost")
 
 
 def _kind(m: Manifest) -> str | None:

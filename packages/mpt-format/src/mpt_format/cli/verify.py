@@ -73,7 +73,8 @@ def _find(paths: Sequence[str]) -> list[str]:
         if not Path(path).is_dir():
             found.append(path)
             continue
-        inside = sorted(str(each) for each in Path(path).rglob("*.mpt") if not each.is_dir())
+        archives = (each for each in Path(path).rglob("*.mpt") if not each.name.endswith(".unverified.mpt"))
+        inside = sorted(str(each) for each in archives if not each.is_dir())  # what a killed `mpt convert` left is none
         if not inside:
             raise click.UsageError(f"No *.mpt below the folder {escape_text(path)}.")
         found += inside

@@ -1,20 +1,23 @@
 """Many checkpoints, one after another: what is done is passed over, what fails is told and does not stop the rest.
 
+A folder that takes no output any more, as on a full disk, does stop it: every further file would fail alike.
+
 An output says in its account which file it was made from, by digest: a batch that was broken off goes on where it
 stopped, and an output that was made from another file is never written over.
 """
 
 from __future__ import annotations
 
-__all__ = ["STATUSES", "BatchItem", "convert_many"]
+__all__ = ["STATUSES", "BatchItem", "convert_many", "group_failures"]
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpt_format.errors import ConversionError, MptError
+from mpt_format.errors import ConversionError, MptError, escape_text
 from mpt_format.opening import open_archive
 
 from ._convert import Conversion
@@ -22,6 +25,9 @@ from ._safetensors_file import read_account
 
 STATUSES = ("converted", "done before", "no checkpoint", "failed")
 """What may become of a file."""
+
+_TAKES_NO_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Errors that are the output folder's, whatever the file: no room, no quota, read only."""
 
 Convert = Callable[[Path, Path], Conversion]
 """Convert a source into a target."""
@@ -37,6 +43,7 @@ class BatchItem:
         status: One of `STATUSES`.
         conversion: What was written; None where nothing was.
         error: Why nothing was written; empty where something was, or is there already.
+        stops: Whether the folder takes no further output, so that this was the last file tried.
     """
 
     source: Path
@@ -44,6 +51,7 @@ class BatchItem:
     status: str
     conversion: Conversion | None = None
     error: str = ""
+    stops: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The item as JSON values; the conversion without its lists of tensors, which the output holds itself."""
@@ -67,7 +75,11 @@ def convert_many(
         folder: Where the outputs go, each under the file's whole name and a suffix: `a/old.pt` gives `a/old.pt.mpt`.
         suffix: `.mpt` or `.safetensors`.
         convert: What converts one.
+
+    Raises:
+        OSError: The folder cannot be made.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     for file, place in files:
         source, target = Path(file), folder / (place + suffix)
         try:
@@ -81,7 +93,27 @@ def convert_many(
             status = "no checkpoint" if error.verdict == "notckpt" else "failed"
             yield BatchItem(source=source, target=target, status=status, error=str(error))
         except (MptError, OSError) as error:
-            yield BatchItem(source=source, target=target, status="failed", error=str(error))
+            stops = getattr(error, "errno", None) in _TAKES_NO_MORE
+            yield BatchItem(source=source, target=target, status="failed", error=str(error), stops=stops)
+            if stops:
+                return
+
+
+def group_failures(items: Iterable[BatchItem]) -> list[tuple[str, list[Path]]]:
+    """Each reason with the files that failed for it, most files first; a file's own path in its reason reads FILE."""
+    groups: dict[str, list[Path]] = {}
+    for item in items:
+        if item.status == "failed":
+            reason = _without(_without(item.error, item.target, "OUTPUT"), item.source, "FILE")
+            groups.setdefault(reason, []).append(item.source)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _without(reason: str, path: Path, word: str) -> str:
+    """A reason with a word instead of a path; a bare name may be a word of the reason itself and stays."""
+    if len(path.parts) == 1:
+        return reason
+    return reason.replace(str(path), word).replace(escape_text(str(path)), word)
 
 
 def _is_done(source: Path, target: Path) -> bool:

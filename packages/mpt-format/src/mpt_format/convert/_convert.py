@@ -10,8 +10,11 @@ from __future__ import annotations
 
 __all__ = ["Conversion", "convert_checkpoint"]
 
+import errno
+import filecmp
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,7 +41,7 @@ from mpt_format.writer import write_archive
 
 from ._byte_files import open_byte_file
 from ._key_map import KeyMap
-from ._losses import Loss
+from ._losses import Loss, check_text
 from ._members import find_tensor_member, open_member, read_plain_documents
 from ._plan import Plan, plan_tensors, read_numbers
 from ._safetensors_file import read_tensor_digests, write_safetensors
@@ -108,6 +111,7 @@ def convert_checkpoint(
     timestamps: bool = False,
     drop: Sequence[str] = (),
     weights_only: bool = False,
+    drop_if_there: Sequence[str] = (),
 ) -> Conversion:
     """Convert a foreign checkpoint; nothing in it is executed or imported.
 
@@ -124,8 +128,9 @@ def convert_checkpoint(
         key_map: How keys are renamed.
         as_fields: Whether objects of unknown classes become dicts of their fields.
         timestamps: Whether datetimes become numbers.
-        drop: Paths to leave out.
+        drop: Paths to leave out; one that leads nowhere is refused.
         weights_only: Whether everything beside the state dict is left out.
+        drop_if_there: Paths to leave out where they are: for many files that do not all hold the same.
 
     Returns:
         What was written, and what was lost.
@@ -147,7 +152,7 @@ def convert_checkpoint(
         values = ValueConverter(
             as_fields=as_fields,
             timestamps=timestamps,
-            drop=frozenset(drop),
+            drop=frozenset((*drop, *drop_if_there)),
             read_numbers=partial(read_numbers, inside, holder),
         )
         source, root, buffer = _read_source(inside, holder, state_path)
@@ -211,11 +216,16 @@ def convert_checkpoint(
 
 @contextmanager
 def _put_in_place(target: Path) -> Iterator[Path]:
-    """Where to write what is not verified yet: beside the target, which it replaces when the block is left in peace."""
-    unverified = target.with_name(f".{target.name}.unverified{target.suffix}")
+    """Where to write what is not verified yet: beside the target, which it replaces when the block is left in peace.
+
+    The name is one of its own, so that two who make one target never verify each other's bytes.
+    """
+    unverified = target.with_name(f".{target.name}.{secrets.token_hex(6)}.unverified{target.suffix}")
+    stood_there = target.exists()
     try:
         yield unverified
-        unverified.replace(target)
+        if stood_there or not _link(unverified, target):
+            unverified.replace(target)
         sync_folder(target.parent)
     except ArchiveWriteError as error:  # told of the path that was asked for
         raise ArchiveWriteError(str(target), error.problems, error.errno) from error
@@ -224,6 +234,28 @@ def _put_in_place(target: Path) -> Iterator[Path]:
         raise ArchiveWriteError(str(target), [problem], error.errno) from error
     finally:
         unverified.unlink(missing_ok=True)
+
+
+def _link(written: Path, target: Path) -> bool:
+    """Give a file a second name that nothing has yet; tell whether the file system knows such names.
+
+    Raises:
+        ConversionError: Another process made the target meanwhile, with other content.
+    """
+    try:
+        os.link(written, target)
+    except FileExistsError:
+        if filecmp.cmp(written, target, shallow=False):
+            return True
+        raise ConversionError(
+            f"{escape_text(str(target))} was made by another process meanwhile and holds something else: "
+            f"choose another output"
+        ) from None
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            return False
+        raise
+    return True
 
 
 def _read_source(data: Buffer, container: Container, state_path: str | None) -> tuple[Source, Node | None, Buffer]:
@@ -361,7 +393,7 @@ def _account(name: str, data: Buffer, container: Container, source: Source, loss
         digest.update(data[at : at + (8 << 20)])
     return {
         "source": {
-            "name": Path(name).name,
+            "name": check_text(Path(name).name),
             "size_bytes": len(data),
             "sha256": digest.hexdigest(),
             "container": container.kind,
