@@ -71,7 +71,7 @@ CONVERT_TO: dict[str, str] = {
     "int subclass": "a plain number: `int(value)`",
     "float subclass": "a plain number: `float(value)`",
     "bytes subclass": "plain bytes, or base64 text",
-    "bytes": "save with protocol 2 (torch.save's default), or write base64 text",
+    "bytes": "base64 text, or save with protocol 2 (torch.save's default)",
     "bytearray": "a uint8 tensor, or base64 text",
     "integer": "text, or smaller numbers",
     "list": "a plain list",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mpt_format.errors import escape_text
 
+from ._causes import Causes, find_alike
 from ._container import Candidate
 from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Global, Node
@@ -108,19 +109,31 @@ def _short(value: Node) -> str:
     return escape_text(text)
 
 
-def format_html(pages: Sequence[tuple[FileAudit, TreeNode | None]]) -> str:
-    """One HTML page about these files."""
-    entries = [
-        {
-            "audit": audit,
-            "file": escape_text(audit.file),
-            "answers": [(versions, describe_answer(answer)) for versions, answer in group_answers(audit.torch)],
-            "changes": suggest_changes(audit),
-            "tree": tree,
-        }
-        for audit, tree in pages
-    ]
-    return _template().render(entries=entries)
+def format_html(pages: Sequence[tuple[FileAudit, TreeNode | None]], causes: Causes | None = None) -> str:
+    """One HTML page about these files; those that say the same share one part, with the tree of the first."""
+    entries, rows = [], {}
+    for number, group in enumerate(find_alike([audit for audit, _ in pages]), 1):
+        audit, tree = pages[group[0]]
+        rows.update(
+            {at: {"audit": pages[at][0], "file": escape_text(pages[at][0].file), "part": number} for at in group}
+        )
+        entries.append(
+            {
+                "audit": audit,
+                "file": escape_text(audit.file),
+                "alike": [escape_text(pages[at][0].file) for at in group[1:]],
+                "answers": [(versions, describe_answer(answer)) for versions, answer in group_answers(audit.torch)],
+                "changes": suggest_changes(audit),
+                "tree": tree,
+            }
+        )
+    shown = [
+        {"severity": cause.severity, "count": cause.count, "what": escape_text(cause.what),
+         "hint": escape_text(cause.hint), "example": escape_text(cause.example),
+         "folders": [(escape_text(folder), count) for folder, count in cause.files.most_common()]}
+        for cause in (causes.ranked() if causes is not None and len(pages) > 1 else ())
+    ]  # fmt: skip
+    return _template().render(entries=entries, rows=[rows[at] for at in range(len(pages))], causes=shown)
 
 
 @cache

@@ -1,7 +1,8 @@
 """The findings document: one Markdown file about one or many checkpoints, for a pull request or a migration plan.
 
-Environment, summary table, then per file: torch's answers, top level, findings, the conversion table and the change to
-make in the training script. Everything from a file is escaped for Markdown.
+Environment; of many files what is wrong in how many of them, and the same for each folder; the summary table; then per
+file: torch's answers, top level, findings, the conversion table and the change to make in the training script. Files that
+say the same share one such section. Everything from a file is escaped for Markdown.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mpt_format.errors import escape_text
 
+from ._causes import Cause, Causes, find_alike
 from ._hints import CONVERT_TO
 from ._result import FileAudit
-from ._text import describe_answer, group_answers, suggest_changes
+from ._text import count_verdicts, describe_answer, group_answers, suggest_changes
 from ._torch_table import load_rules
 
 _WORDS = {True: "loads", False: "refuses", None: "-"}
 
 
-def format_report(audits: Sequence[FileAudit]) -> str:
-    """The findings document for these files."""
-    return "\n".join(_report(audits)) + "\n"
+def format_report(audits: Sequence[FileAudit], causes: Causes | None = None) -> str:
+    """The findings document for these files, with what is wrong in how many of them where that was counted."""
+    return "\n".join(_report(audits, causes)) + "\n"
 
 
-def _report(audits: Sequence[FileAudit]) -> Iterator[str]:
+def _report(audits: Sequence[FileAudit], causes: Causes | None) -> Iterator[str]:
     yield "# Checkpoint audit"
     yield ""
     yield "## Environment"
@@ -37,6 +39,8 @@ def _report(audits: Sequence[FileAudit]) -> Iterator[str]:
     yield f"- torch rules: {versions} (torch itself was not imported)"
     yield "- nothing in the files was executed"
     yield ""
+    if causes is not None and len(audits) > 1:
+        yield from _causes(causes)
     yield "## Summary"
     yield ""
     yield from _table(
@@ -52,14 +56,46 @@ def _report(audits: Sequence[FileAudit]) -> Iterator[str]:
             for a in audits
         ),
     )
-    for audit in audits:
+    for group in find_alike(audits):
         yield ""
-        yield from _file(audit)
+        yield from _file(audits[group[0]], [audits[at].file for at in group[1:]])
 
 
-def _file(audit: FileAudit) -> Iterator[str]:
-    yield f"## {_cell(audit.file)}"
+def _causes(causes: Causes) -> Iterator[str]:
+    yield "## What is wrong"
     yield ""
+    yield from _cause_table(causes.ranked(), [cause.count for cause in causes.ranked()])
+    yield ""
+    if len(causes.verdicts) < 2:
+        return
+    yield "## Folders"
+    yield ""
+    for folder, counts in causes.verdicts.items():
+        yield f"### {_cell(folder)}: {count_verdicts(counts)}"
+        yield ""
+        ranked = causes.ranked(folder)
+        if ranked:
+            yield from _cause_table(ranked, [cause.files[folder] for cause in ranked])
+            yield ""
+
+
+def _cause_table(causes: Sequence[Cause], counts: Sequence[int]) -> Iterator[str]:
+    yield from _table(
+        ("severity", "files", "what", "hint", "as"),
+        (
+            (cause.severity, str(count), cause.what, cause.hint, cause.example)
+            for cause, count in zip(causes, counts, strict=True)
+        ),
+    )
+
+
+def _file(audit: FileAudit, alike: Sequence[str]) -> Iterator[str]:
+    more = f" and {len(alike)} more" if alike else ""
+    yield f"## {_cell(audit.file)}{more}"
+    yield ""
+    if alike:
+        yield f"The same, but for sizes and bytes: {', '.join(map(_cell, alike))}."
+        yield ""
     yield f"Verdict: **{audit.verdict}**. {escape_text(audit.description)}; {audit.size_bytes} bytes."
     yield ""
     for versions, answer in group_answers(audit.torch):

@@ -5,18 +5,22 @@ Sections: would torch load it, what is inside, findings, top level, what to chan
 
 from __future__ import annotations
 
-__all__ = ["format_audit", "format_summary", "suggest_changes"]
+__all__ = ["count_verdicts", "format_audit", "format_causes", "format_summary", "suggest_changes"]
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from mpt_format.errors import escape_text
 
+from ._causes import Causes
 from ._hints import CONVERT_TO
-from ._result import FileAudit, Finding, TorchAnswer
+from ._result import VERDICTS, FileAudit, Finding, TorchAnswer, Verdict
 
 _SHOWN = 40
 _TOP_LEVEL_SHOWN = 30
 _ALSO_SHOWN = 3
+_FOLDERS_SHOWN = 30
+_CAUSES_SHOWN = 30
+_FOLDERS_OF_A_CAUSE_SHOWN = 4
 
 
 def format_audit(audit: FileAudit, *, shown: int = _SHOWN) -> str:
@@ -141,3 +145,36 @@ def format_summary(audits: Iterable[FileAudit]) -> list[tuple[str, ...]]:
         loads = {True: "loads", False: "refuses", None: "-"}[newest.loads]
         rows.append((audit.verdict, audit.container, str(audit.finding_count), loads, audit.file))
     return rows
+
+
+def count_verdicts(counts: Mapping[Verdict, int]) -> str:
+    """Verdicts with their numbers, best first: `3 ok, 1 dangerous`."""
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts.get(verdict))
+
+
+def format_causes(causes: Causes) -> Iterator[str]:
+    """Lines about many files: each folder that is not all `ok`, then each thing to change with its folders."""
+    troubled = {folder: counts for folder, counts in causes.verdicts.items() if set(counts) != {"ok"}}
+    if len(causes.verdicts) > 1 and troubled:
+        yield ""
+        yield "folders:"
+        width = min(max(len(escape_text(folder)) for folder in troubled), 60)
+        for folder in list(troubled)[:_FOLDERS_SHOWN]:
+            yield f"  {escape_text(folder).ljust(width)}  {count_verdicts(troubled[folder])}"
+        if len(troubled) > _FOLDERS_SHOWN:
+            yield f"  ... and {len(troubled) - _FOLDERS_SHOWN} more (--report lists them)"
+        if len(troubled) < len(causes.verdicts):
+            yield f"  {len(causes.verdicts) - len(troubled)} more are all ok"
+    ranked = causes.ranked()
+    if ranked:
+        yield ""
+        yield "what is wrong, and in how many files:"
+    for cause in ranked[:_CAUSES_SHOWN]:
+        yield f"  {cause.severity:<12} {cause.count:>6}  {escape_text(cause.what)}: {escape_text(cause.hint)}"
+        yield f"{'':<23}as {escape_text(cause.example)}"
+        if len(cause.files) > 1:
+            most = cause.files.most_common(_FOLDERS_OF_A_CAUSE_SHOWN)
+            more = f" and {len(cause.files) - len(most)} more" if len(cause.files) > len(most) else ""
+            yield f"{'':<23}in " + ", ".join(f"{escape_text(folder)} ({count})" for folder, count in most) + more
+    if len(ranked) > _CAUSES_SHOWN:
+        yield f"  ... and {len(ranked) - _CAUSES_SHOWN} more (--report lists them)"

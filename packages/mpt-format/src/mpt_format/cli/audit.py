@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from mpt_format.audit import DEFAULT_LIMITS, VERDICTS, FileAudit, Limits, worst_verdict
+from mpt_format.audit._causes import Causes, find_causes, find_folder
 from mpt_format.cli.files import Unreadable, expand_paths
 from mpt_format.cli.output import print_json, print_json_items, print_table
 from mpt_format.errors import AuditError, escape_text
@@ -40,6 +41,13 @@ _MANY = 20
 @click.command()
 @click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path())
 @click.option("--summary", is_flag=True, help="Print the table only, also for one file.")
+@click.option(
+    "--tolerate",
+    multiple=True,
+    type=click.Choice(VERDICTS[1:-1]),
+    metavar="VERDICT",
+    help="A verdict that does not count for the exit code; may be repeated.",
+)
 @click.option(
     "--max-opcodes", type=click.IntRange(min=1), metavar="COUNT", help="Stop reading a pickle after so many turns."
 )
@@ -65,6 +73,7 @@ def audit(
     max_opcodes: int | None,
     generate: str | None,
     output: str | None,
+    tolerate: tuple[Verdict, ...] = (),
 ) -> None:
     """Say what keeps checkpoints from loading under weights_only=True, and where.
 
@@ -76,6 +85,7 @@ def audit(
       mpt audit old.pt
       mpt audit old.pt --json | jq '.findings[].path'
       mpt audit runs/ --report findings.md --html findings.html
+      mpt audit runs/ --tolerate notckpt    (a gate for a folder that also holds notes)
       mpt audit --generate morphogenetic -o careless.pt
     """  # noqa: D301
     if generate is not None:
@@ -85,11 +95,15 @@ def audit(
         raise click.UsageError("Name at least one file, folder or glob.")
     limits = DEFAULT_LIMITS if max_opcodes is None else Limits(opcodes=max_opcodes)
     unreadable: list[Unreadable] = []
-    files = [file for file, _ in expand_paths(paths, unreadable)]
+    found = list(expand_paths(paths, unreadable))
+    files = [file for file, _ in found]
     if not files and not unreadable:
         raise click.UsageError(f"No file matches {', '.join(escape_text(path) for path in paths)}.")
+    for path in filter(None, (report, html_path)):
+        _check_writable(path)
     many = len(files) + len(unreadable) > 1
     told = _Told(keep_audits=report is not None or not (as_json or summary or many))
+    told.folders = {file: find_folder(file, place) for file, place in found}
     documents = _tell_each(files, unreadable, limits, told, with_tree=html_path is not None)
     if not as_json:
         deque(documents, maxlen=0)
@@ -100,15 +114,15 @@ def audit(
     if report is not None:
         from mpt_format.audit._markdown import format_report
 
-        _write_text(report, format_report(told.audits))
+        _write_text(report, format_report(told.audits, told.causes))
     if html_path is not None:
         from mpt_format.audit._html import format_html
 
-        _write_text(html_path, format_html(told.pages))
+        _write_text(html_path, format_html(told.pages, told.causes))
     if not as_json:
         _print(told, summary or many)
-    code = _EXIT_CODES[worst_verdict(told.counts)]
-    if told.errors and not told.counts["dangerous"]:
+    code = _EXIT_CODES[worst_verdict(verdict for verdict in told.counts if verdict not in tolerate)]
+    if told.errors and code != _EXIT_CODES["dangerous"]:
         code = _UNREADABLE
     sys.exit(code)
 
@@ -123,6 +137,9 @@ class _Told:
     pages: list[Page] = field(default_factory=list)
     rows: list[tuple[str, ...]] = field(default_factory=list)
     counts: Counter[Verdict] = field(default_factory=Counter)
+    folders: dict[str, str] = field(default_factory=dict)
+    """File -> the folder that it counts for."""
+    causes: Causes = field(default_factory=Causes)
 
 
 def _tell_each(
@@ -148,6 +165,7 @@ def _tell_each(
                 told.pages.append((one, tree))
             told.rows += format_summary([one])
             told.counts[one.verdict] += 1
+            told.causes.add(one.verdict, find_causes(one), told.folders[name])
             yield one.to_json()
 
 
@@ -177,19 +195,30 @@ def _progress(files: list[str]) -> AbstractContextManager[Iterable[str]]:
 
 
 def _print(told: _Told, as_table: bool) -> None:
-    from mpt_format.audit._text import format_audit
+    from mpt_format.audit._text import count_verdicts, format_audit, format_causes
 
     if as_table and told.rows:
         ranks: dict[str, int] = {verdict: -rank for rank, verdict in enumerate(VERDICTS)}
         ordered = sorted(told.rows, key=lambda row: ranks[row[0]])
         print_table(("verdict", "container", "findings", "newest torch", "file"), ordered)
-        counts = (f"{told.counts[verdict]} {verdict}" for verdict in VERDICTS if told.counts[verdict])
-        click.echo("\n" + ", ".join(counts))
+        for line in format_causes(told.causes) if len(told.rows) > 1 else ():
+            click.echo(line)
+        unread = f", {len(told.errors)} could not be read" if told.errors else ""
+        click.echo("\n" + count_verdicts(told.counts) + unread)
     elif not as_table:
         for one in told.audits:
             click.echo(format_audit(one))
     for error in told.errors:
         click.echo(escape_text(str(error)), err=True)
+
+
+def _check_writable(path: str) -> None:
+    """Refuse a document that could not be written before hours are spent on what is in it."""
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise AuditError(f"{escape_text(path)} cannot be written: there is no folder {escape_text(str(folder))}")
+    if not os.access(folder, os.W_OK):
+        raise AuditError(f"{escape_text(path)} cannot be written: the folder {escape_text(str(folder))} is read only")
 
 
 def _write_text(path: str, text: str) -> None:

@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 findings or refused, 2 wrong usage; `audit` adds 3 and 4 (
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -13,6 +14,9 @@ import click
 
 from mpt_format.cli.verbs import BUILT_IN, joined_verbs, load_verb
 from mpt_format.errors import MptError, escape_text
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class VerbGroup(click.Group):
@@ -61,6 +65,9 @@ class VerbGroup(click.Group):
             show_error(error)
             ctx.exit(1)
         except OSError as error:
+            if error.errno in _NO_ROOM and error.filename is None:  # what is printed goes to a file on a full disk
+                click.echo(f"mpt: the output cannot be written: {error.strerror}; make room", err=True)
+                ctx.exit(1)
             # without a path it is no wrong argument: a closed pipe, which click ends quietly, or a defect of ours
             if error.filename is None:
                 raise
