@@ -89,7 +89,7 @@ class Causes:
 
     def ranked(self, folder: str | None = None) -> list[Cause]:
         """The causes, worst first, then by how many files have them; of one folder where one is named."""
-        ranks = {name: -rank for rank, name in enumerate(VERDICTS)}
+        ranks: dict[str, int] = {name: -rank for rank, name in enumerate(VERDICTS)}
         chosen = [cause for cause in self.by_key.values() if folder is None or folder in cause.files]
         return sorted(
             chosen, key=lambda cause: (ranks[cause.severity], -(cause.files[folder] if folder else cause.count))

@@ -1,8 +1,8 @@
 """The findings document: one Markdown file about one or many checkpoints, for a pull request or a migration plan.
 
 Environment; of many files what is wrong in how many of them, and the same for each folder; the summary table; then per
-file: torch's answers, top level, findings, the conversion table and the change to make in the training script. Files that
-say the same share one such section. Everything from a file is escaped for Markdown.
+file: torch's answers, top level, findings, the conversion table and the change to make in the training script. Files
+that say the same share one such section. Everything from a file is escaped for Markdown.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import click
 from mpt_format.cli.verbs import BUILT_IN, joined_verbs, load_verb
 from mpt_format.errors import MptError, escape_text
 
-
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
