@@ -32,7 +32,7 @@ def main() -> None:
         text = path.read_bytes()
         added = b"\n".join(b"+" + line for line in text.split(b"\n"))
         start = time.process_time()
-        found = find_secrets(b"+++ b/x\n@@ -0,0 +1 @@\n" + added)
+        found = find_secrets(f"+++ b/x{path.suffix}\n@@ -0,0 +1 @@\n".encode() + added)
         spent_s += time.process_time() - start
         kinds.update(kind for _, kind in found)
         files, lines, size = files + 1, lines + text.count(b"\n"), size + len(text)

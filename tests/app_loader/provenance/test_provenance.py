@@ -82,8 +82,9 @@ def test_a_difference_with_a_secret_is_refused_by_place_and_never_quoted(package
     assert find_provenance(package, Settings(secrets="record")).dirty
 
 
-def test_a_removed_secret_is_no_finding() -> None:
-    assert find_secrets(b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-AKIAABCDEFGHIJKLMNOP\n+nothing\n") == []
+def test_a_secret_that_a_difference_removes_stands_in_it_and_is_found() -> None:
+    difference = b"--- a/x\n+++ b/x\n@@ -7,2 +7 @@\n-x = 1\n-AKIAABCDEFGHIJKLMNOP\n+nothing\n"
+    assert find_secrets(difference) == [("x:8 as it was", "an AWS key")]
 
 
 def test_a_difference_above_the_limit_is_refused(package: Path) -> None:

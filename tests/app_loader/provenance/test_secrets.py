@@ -36,6 +36,29 @@ SECRETS = [
     'password: str = "' + 'correct4horse"',
     'api_key="' + "c" * 12 + '"',
     "export WANDB_API_KEY=" + "0123456789abcdef" * 2,
+    "client-key-data: LS0tLS1CRUdJTiBSU0Eg" + "UFJJVkFURSBLRVktLS0tLQo=",
+    "key: LS0tLS1CRUdJTi" + "BQUklWQVRFIEtFWS0tLS0tCg==",
+    "dckr_" + "pat_" + "a1B2c3D4" * 3,
+    "NEPTUNE='eyJhcGlf" + "YWRkcmVzcyI6" + "a1B2c3D4" * 6 + "'",
+]
+SETTINGS = [
+    "  db_password: hunter2" + "hunter2",
+    "password = S3cret" + "Pass99   # of the staging server",
+    "- wandb_api_key: " + "0123456789abcdef" * 2,
+    "auth.token=" + "a1B2c3D4" * 3,
+    "client-secret: a1B2" + "c3D4",
+]
+ORDINARY_SETTINGS = [
+    "pad_token: <pad>",
+    "eos_token: endoftext2",
+    "token: bert-base-uncased",
+    "eos_token_id: 50256",
+    "password: ${DB_PASSWORD}",
+    "password: changeme123",
+    "token_limit: 4096",
+    "secret: path/to/secret.yaml",
+    "tokenizer: gpt2-medium-v1-of-2024",
+    "key: a1B2c3D4a1B2c3D4a1B2c3D4",
 ]
 ORDINARY = [
     "password = getpass.getpass()",
@@ -74,9 +97,21 @@ def test_ordinary_code_is_not_taken_for_a_secret(line: str) -> None:
     assert find_secrets(difference([line])) == []
 
 
+@pytest.mark.parametrize("name", ["a.yaml", "conf/b.YML", "c.ini", "d.toml", ".x.env"])
+@pytest.mark.parametrize("line", SETTINGS)
+def test_a_secret_without_quotes_is_found_in_a_file_of_settings(name: str, line: str) -> None:
+    assert find_secrets(difference([line]).replace(b"x.py", name.encode())) == [(f"{name}:1", "a password")]
+
+
+@pytest.mark.parametrize("line", ORDINARY_SETTINGS)
+def test_ordinary_settings_are_not_taken_for_a_secret(line: str) -> None:
+    assert find_secrets(difference([line]).replace(b"x.py", b"a.yaml")) == []
+
+
 def test_no_text_takes_long() -> None:
     for text in ("a" * 200_000, "eyJ" * 70_000, "TOKEN" * 40_000, "://" * 70_000, "password:" * 20_000, "sk-" * 70_000):
         assert find_secrets(difference([text])) == []
+        assert find_secrets(difference([text]).replace(b"x.py", b"x.yaml")) == []
 
 
 def test_a_line_that_looks_like_a_header_does_not_hide_what_follows() -> None:
@@ -92,6 +127,8 @@ def test_a_line_that_looks_like_a_header_does_not_hide_what_follows() -> None:
         ("wide.txt", SECRETS[0].encode("utf-16-le")),
         (".env", b"NAME=value"),
         ("id_rsa", b"whatever"),
+        ("ID_ED25519", b"whatever"),
+        (".htpasswd", b"me:x"),
         ('qu"oted\n.py', SECRETS[0].encode()),
     ],
 )
@@ -105,12 +142,37 @@ def test_a_tree_with_a_secret_is_refused_whatever_git_calls_the_file(
     assert SECRETS[0] not in str(caught.value)
 
 
-def test_a_secret_that_the_commit_has_already_is_no_finding(package: Path, git: Git) -> None:
-    (package / "known.py").write_text(f"{SECRETS[0]}\nx = 1\n")
+@pytest.mark.parametrize("edited", ["the next line", "the line itself", "far below", "the file"])
+def test_a_secret_of_the_commit_does_not_leave_with_the_difference(package: Path, git: Git, edited: str) -> None:
+    """An archive goes where the repository may not go: git shows lines around a change, and what it removed."""
+    known = package / "known.py"
+    below = "".join(f"    {number}\n" for number in range(20))
+    known.write_text(f"{SECRETS[0]} = (\n{below})\n")
     git("add", ".")
     git("commit", "--quiet", "-m", "too late")
-    (package / "known.py").write_text(f"{SECRETS[0]}\nx = 2\n")
-    assert find_provenance(package).dirty
+    if edited == "the file":
+        known.unlink()
+    else:
+        new = {"the next line": ("    0\n", "    x\n"), "the line itself": (SECRETS[0], "ID")}
+        known.write_text(known.read_text().replace(*new.get(edited, ("    15\n", "    x\n"))))
+    if edited == "far below":  # not even as a heading of the lines around
+        found = find_provenance(package)
+        assert found.diff is not None
+        assert SECRETS[0].encode() not in found.diff
+        return
+    with pytest.raises(ProvenanceError) as caught:
+        find_provenance(package)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["packages/zoo/toy_zoo/known.py"]
+
+
+def test_a_file_of_credentials_that_is_removed_stands_in_the_difference(package: Path, git: Git) -> None:
+    (package / ".env").write_text("NAME=value\n")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "too late")
+    (package / ".env").unlink()
+    with pytest.raises(ProvenanceError) as caught:
+        find_provenance(package)
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize(

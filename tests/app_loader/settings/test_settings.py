@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 from app_loader.errors import SettingsError
 from app_loader.settings import read_settings
+from app_loader.settings import settings as settings_module
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,47 @@ def test_the_nearest_file_upwards_holds(tmp_path: Path) -> None:
     (tmp_path / "a" / "mpt.toml").write_text("fetch = true\n")
     assert read_settings(inner).fetch
     assert read_settings(inner).wheelhouses == ()
+
+
+@pytest.mark.parametrize("name", ["mpt.toml", "pyproject.toml"])
+def test_a_file_that_another_user_put_above_the_folder_of_work_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    planted = tmp_path / name
+    planted.write_text("wheelhouses = ['evil']\n" if name == "mpt.toml" else "[tool.mpt]\nwheelhouses = ['evil']\n")
+    stranger = os.geteuid() + 1
+    owned = {planted: {stranger}}
+    monkeypatch.setattr(settings_module, "_owners", lambda path: owned.get(path, {os.geteuid()}))
+    with pytest.raises(SettingsError) as caught:
+        read_settings(work)
+    assert caught.value.path == str(planted)
+    monkeypatch.setenv("MPT_SETTINGS", str(planted))  # who names it has decided
+    assert read_settings(work).wheelhouses == (tmp_path / "evil",)
+    monkeypatch.delenv("MPT_SETTINGS")
+    owned[work] = {stranger}  # as a folder that a container mounts
+    assert read_settings(work).wheelhouses == (tmp_path / "evil",)
+    (work / "mpt.toml").write_text("")  # the nearest decides, so the other is not even looked at
+    del owned[work]
+    assert read_settings(work).wheelhouses == ()
+
+
+def test_a_table_that_is_none_is_a_problem_and_no_defect(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("tool = 3\n")
+    assert read_settings(tmp_path / "inner").path is None
+    (tmp_path / "pyproject.toml").write_text("[tool]\nmpt = 3\n")
+    with pytest.raises(SettingsError):
+        read_settings(tmp_path)
+
+
+def test_a_folder_that_is_an_index_lies_below_the_settings_file_wherever_one_works(tmp_path: Path) -> None:
+    (tmp_path / "mpt.toml").write_text(
+        "indexes = [{url = 'wheels', packages = ['a']}, {url = 'https://example.org/simple', packages = ['b']}]\n"
+    )
+    (tmp_path / "inner").mkdir()
+    found = [index.url for index in read_settings(tmp_path / "inner").indexes]
+    assert found == [str(tmp_path / "wheels"), "https://example.org/simple"]
 
 
 def test_a_file_named_by_the_variable_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,7 +332,7 @@ class SourceRefusedError(LoaderError):
 
 
 class SettingsError(LoaderError):
-    """A settings file breaks its grammar.
+    """A settings file breaks its grammar, or is not the person's own.
 
     Attributes:
         path: the file.
@@ -342,7 +342,7 @@ class SettingsError(LoaderError):
     def __init__(self, path: str, problems: Iterable[str]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        super().__init__(f"{path} is not a settings file:{_listing(self.problems)}\nSee docs/trust.md, 'Settings'")
+        super().__init__(f"{path} cannot be used as settings:{_listing(self.problems)}\nSee docs/trust.md, 'Settings'")
 
 
 class DeviceError(LoaderError, RuntimeError):

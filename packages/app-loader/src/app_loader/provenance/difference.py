@@ -24,6 +24,9 @@ from app_loader.provenance.large_files import read_pointer
 
 AS_THEY_ARE = "* -text -eol -ident -filter -working-tree-encoding\n"
 """Git attributes under which a file's bytes are never converted. Source: gitattributes(5)."""
+_BARE = f"{AS_THEY_ARE.rstrip()} diff=bare\n"
+_NO_HEADINGS = ("-c", "diff.bare.xfuncname=^$a")
+"""What no line fits: git would repeat a line far above each change, which may be anything, and cut it in the middle."""
 _BUILD_FILES = frozenset({"pyproject.toml", "setup.py", "setup.cfg", "manifest.in", "hatch_build.py"})
 _BUILD_STEMS = ("readme", "license", "licence", "copying", "notice")
 _UNTRACKED_FACTOR = 20
@@ -73,7 +76,7 @@ class Difference:
 
     Attributes:
         patch: as ``git apply --binary`` reads it, empty for none.
-        text: the same with every file taken as text and no context, to look through.
+        text: the same with every file taken as text, to look through.
         unrecorded: files of the package that it lacks, each with the reason.
     """
 
@@ -112,10 +115,11 @@ def read_difference(tree: Tree, package: Path, project: Path, *, max_bytes: int)
         git("read-tree", tree.commit)
         git("update-index", "--force-remove", "-z", "--stdin", given=found.gone)
         git("update-index", "--add", "--replace", "-z", "--stdin", given=found.converted)
-        (folder / "info" / "attributes").write_text(AS_THEY_ARE)
+        (folder / "info" / "attributes").write_text(_BARE)
         git("update-index", "--add", "--replace", "-z", "--stdin", given=found.as_they_are)
         command = (
             *found.settings,
+            *_NO_HEADINGS,
             *("diff-index", "--cached", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames"),
             *("--src-prefix=a/", "--dst-prefix=b/", "-p"),
         )
@@ -127,7 +131,7 @@ def read_difference(tree: Tree, package: Path, project: Path, *, max_bytes: int)
             raise TooLargeError(
                 size, _largest(tree.top, found.changed(git("diff-index", "-z", "--cached", "--name-only", tree.commit)))
             )
-        text = plain_git(tree.top, *command, "--text", "-U0", tree.commit, environment=environment) if size else b""
+        text = plain_git(tree.top, *command, "--text", tree.commit, environment=environment) if size else b""
         return Difference(patch=patch.read_bytes(), text=text, unrecorded=tuple(found.unrecorded))
 
 

@@ -1,4 +1,7 @@
-"""Text that looks like a secret, in the lines that a difference adds. Places are told, the secret itself never is.
+"""Text that looks like a secret, in a difference. Places are told, the secret itself never is.
+
+The lines that it removes and those that it shows for context are looked at too: an archive goes where the repository
+may not go.
 
 Tokens are known by the form in which their issuers make them. A value that is given to a name such as ``password``
 counts unless it reads like a placeholder, a name or a path. Every pattern is bounded, so that no text takes long.
@@ -12,6 +15,7 @@ from collections.abc import Iterator
 
 _ISSUED = {
     "a private key": rb"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----",
+    "a private key in base64": rb"LS0tLS1CRUdJTiB[A-Za-z0-9+/]{0,40}(?:UFJJVkFUR|BSSVZBVE|QUklWQVRF)",
     "an AWS key": rb"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b",
     "an AWS secret key": rb"(?i:aws.{0,20}secret.{0,20})[\s:=\"'][A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
     "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})",
@@ -24,6 +28,9 @@ _ISSUED = {
     "a Stripe key": rb"\b[rs]k_live_[A-Za-z0-9]{20}",
     "a SendGrid key": rb"\bSG\.[A-Za-z0-9_-]{20,40}\.[A-Za-z0-9_-]{40}",
     "an Azure key": rb"\b(?i:Account|SharedAccess)Key=[A-Za-z0-9/+]{40}",
+    "a token, by its start": rb"\b(?:dapi[0-9a-f]{32}|dckr_pat_[\w-]{20}|do[opr]_v1_[0-9a-f]{64}|r8_[A-Za-z0-9]{37}|"
+    rb"gsk_[A-Za-z0-9]{40}|hvs\.[\w-]{20}|glsa_[A-Za-z0-9]{32}|lin_api_[A-Za-z0-9]{30}|ntn_[A-Za-z0-9]{40}|"
+    rb"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|eyJhcGlfYWRkcmVzcyI6[A-Za-z0-9+/=]{20})",
     "a web token": rb"\beyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10}",
     "an API key": rb"(?<![\w-])sk-(?=[A-Za-z0-9_-]{0,200}[0-9])(?=[A-Za-z0-9_-]{0,200}[A-Z])[A-Za-z0-9_-]{20}",
 }
@@ -43,6 +50,14 @@ _GIVEN = (
 _PATTERNS = [
     (kind, re.compile(pattern, re.MULTILINE)) for kind, pattern in (*_ISSUED.items(), *_WITH_VALUE.items())
 ] + [("a password", re.compile(pattern, re.MULTILINE)) for pattern in _GIVEN]
+_UNQUOTED = re.compile(
+    rb"(?i)^[ \t-]{0,80}[\w.-]{0,60}(?:(?P<long>token|api[_-]?key|access[_-]?key)|passw(?:or)?d|passphrase|secret)"
+    rb"(?:[_-]?key)?[ \t]{0,9}[:=][ \t]{0,9}(?P<value>[^\s'\"#;$<({\[,]{8,200})[ \t\r]*(?:[ \t][#;].{0,200})?$"
+)
+_LONG = 16
+"""Characters of a token; of fewer, a file of settings has names of models and versions under such keys."""
+_PLAIN_SETTINGS = re.compile(r"(?i)\.(?:ya?ml|toml|ini|cfg|conf|properties|env)$")
+"""Files in which a value needs no quotes. In code, what follows ``password =`` unquoted is a name or a call."""
 _PLACEHOLDER = re.compile(
     rb"(?i)x{4,}|\*{3,}|\.\.\.|^[<{$%(\[]|your|example|placeholder|change_?me|dummy|fake|redacted|insert|todo|^test"
 )
@@ -51,24 +66,38 @@ _WORDS = re.compile(
 )
 """A value that names a thing instead of being one: ``access_token``, ``config.secret``, ``path/to/key``."""
 _FILES = re.compile(
-    r"(?:^|/)(?:\.env(?:\.(?!example$|sample$|template$|dist$)[\w-]+)?|[._]netrc|\.pypirc|\.npmrc|\.git-credentials|"
-    r"\.pgpass|id_(?:rsa|dsa|ecdsa|ed25519)|service[_-]account[\w-]*\.json|[^/]+\.(?:pem|p12|pfx|ppk|keystore|jks))$"
+    r"(?i)(?:^|/)(?:\.env(?:\.(?!example$|sample$|template$|dist$)[\w-]+)?|[._]netrc|\.pypirc|\.npmrc|\.git-credentials|"
+    r"\.pgpass|id_(?:rsa|dsa|ecdsa|ed25519)|service[_-]account[\w-]*\.json|client_secret[\w.-]*\.json|\.htpasswd|\.dockercfg|kubeconfig|"
+    r"\.docker/config\.json|\.aws/credentials|\.kube/config|[^/]+\.(?:pem|p12|pfx|ppk|keystore|jks))$"
 )
 
 
 def find_secrets(diff: bytes) -> list[tuple[str, str]]:
-    """Return where a difference adds what looks like a secret: (file and line, kind). Never the secret itself."""
+    """Return where a difference holds what looks like a secret: (file and line, kind). Never the secret itself."""
     found = []
     places: list[str] = []
-    added: list[bytes] = []
-    for name, line, text in _added(diff):
+    held: list[bytes] = []
+    for name, line, text in _held(diff):
         if text is None:
             if _FILES.search(name):
                 found.append((name, "a file of credentials, by its name"))
         else:
             places.append(f"{name}:{line}")
-            added.append(text)
-    return found + [(places[index], kind) for index, kind in _search(added)]
+            held.append(text)
+            if _PLAIN_SETTINGS.search(name) and _is_given(text):
+                found.append((places[-1], "a password"))
+    return found + [(places[index], kind) for index, kind in _search(held)]
+
+
+def _is_given(line: bytes) -> bool:
+    """Whether a line of a file of settings gives a secret as it is, without quotes."""
+    match = _UNQUOTED.match(line)
+    if match is None:
+        return False
+    value = match["value"]
+    mixed = re.search(rb"[0-9]", value) and re.search(rb"[A-Za-z]", value)
+    enough = not match["long"] or len(value) >= _LONG
+    return bool(mixed and enough and not _PLACEHOLDER.search(value) and not _WORDS.fullmatch(value))
 
 
 def _search(lines: list[bytes]) -> list[tuple[int, str]]:
@@ -87,26 +116,32 @@ def _search(lines: list[bytes]) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def _added(diff: bytes) -> Iterator[tuple[str, int, bytes | None]]:
-    """Yield (file, 0, None) of every file that is there afterwards, and (file, line, text) of every added line."""
-    name, line, in_hunk = "?", 0, False
+def _held(diff: bytes) -> Iterator[tuple[str, str, bytes | None]]:
+    """Yield (file, "", None) of every file, and (file, line, text) of every line that the difference shows."""
+    name, before, old, new, in_hunk = "?", "?", 0, 0, False
     for text in diff.split(b"\n"):
         if text.startswith(b"diff --git "):
             in_hunk = False
+        elif not in_hunk and text.startswith(b"--- "):
+            before = _path(text[4:], "a/")
         elif not in_hunk and text.startswith(b"+++ "):
-            name = _path(text[4:])
-            yield name, 0, None
+            name = _path(text[4:], "b/")
+            name = before if name == "/dev/null" else name
+            yield name, "", None
         elif text.startswith(b"@@"):
-            match = re.search(rb"\+(\d+)", text)
-            line, in_hunk = int(match[1]) if match else 0, True
-        elif in_hunk and text.startswith(b"+"):
+            match = re.match(rb"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)", text)
+            old, new = (int(match[1]), int(match[2])) if match else (0, 0)
+            in_hunk = True
+            if match and match[3]:
+                yield name, f"above {new}", match[3]  # a line of the file that git takes for a heading
+        elif in_hunk and text[:1] in (b"+", b"-", b" "):
+            line = f"{old} as it was" if text[:1] == b"-" else str(new)
             yield name, line, text[1:].replace(b"\0", b"")  # UTF-16 without its zeros
-            line += 1
-        elif text.startswith(b" "):
-            line += 1
+            old += text[:1] != b"+"
+            new += text[:1] != b"-"
 
 
-def _path(text: bytes) -> str:
-    """Return the path of a ``+++`` line, which git quotes where it has unusual characters."""
+def _path(text: bytes, prefix: str) -> str:
+    """Return the path of a ``---`` or ``+++`` line, which git quotes where it has unusual characters."""
     name = text.rstrip(b"\t\r").strip(b'"').decode("utf-8", "replace")
-    return name.removeprefix("b/")
+    return name.removeprefix(prefix)

@@ -1,12 +1,14 @@
 """Reading the settings: the nearest `mpt.toml`, or `pyproject.toml` with a table ``[tool.mpt]``, upwards from a folder.
 
 Unknown keys are refused, all problems at once: a misspelt safety setting must not be a setting that is not there.
+So is a file that another user put above the folder of work, such as one in a folder where everybody may write.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,7 +88,7 @@ def read_settings(folder: Path | None = None) -> Settings:
     """Return the settings that hold in a folder: ``$MPT_SETTINGS``, or the nearest file upwards, or the defaults.
 
     Raises:
-        SettingsError: the file breaks its grammar, or ``$MPT_SETTINGS`` names no file.
+        SettingsError: the file breaks its grammar, belongs to another user, or ``$MPT_SETTINGS`` names no file.
     """
     given = os.environ.get(SETTINGS_VARIABLE)
     if given:
@@ -98,8 +100,31 @@ def read_settings(folder: Path | None = None) -> Settings:
         for name in ("mpt.toml", "pyproject.toml"):
             found = _read(each / name) if (each / name).is_file() else None
             if found is not None:
+                _check_owner(each / name, start)
                 return found
     return Settings()
+
+
+def _check_owner(path: Path, start: Path) -> None:
+    """Check that who wrote a file may decide: the user, the system's, or whose folder the user works in.
+
+    Raises:
+        SettingsError: it belongs to somebody else.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    strangers = _owners(path) - _owners(start) - {0, os.geteuid()}
+    if strangers:
+        problem = (
+            f"it belongs to user {min(strangers)}, and neither to you nor to whose folder {start} is; if it is to say "
+            f"whom you trust: export {SETTINGS_VARIABLE}={shlex.quote(str(path))}"
+        )
+        raise SettingsError(str(path), [problem])
+
+
+def _owners(path: Path) -> set[int]:
+    """Return whom a file belongs to, and a link to it: its folder is what folders in it are relative to."""
+    return {path.lstat().st_uid, path.stat().st_uid}
 
 
 def _read(path: Path) -> Settings | None:
@@ -110,9 +135,12 @@ def _read(path: Path) -> Settings | None:
             return None  # another tool's file, and not ours to judge
         raise SettingsError(str(path), [str(error)]) from error
     if path.name == "pyproject.toml":
-        document = document.get("tool", {}).get("mpt")
+        tools = document.get("tool")
+        document = tools.get("mpt") if isinstance(tools, dict) else None
         if document is None:
             return None
+        if not isinstance(document, dict):
+            raise SettingsError(str(path), [f"tool.mpt: {document!r} is not a table"])
     return parse_settings(document, path)
 
 
@@ -139,7 +167,7 @@ def parse_settings(document: Mapping[str, Any], path: Path) -> Settings:
     if not isinstance(moved, dict) or not all(isinstance(new, str) for new in moved.values()):
         problems.append(f"moved: {moved!r} is not a table of texts: where each repository is now")
         moved = {}
-    indexes = _indexes(document.get("indexes", []), problems)
+    indexes = _indexes(document.get("indexes", []), base, problems)
     if problems:
         raise SettingsError(str(path), [hide_credentials(problem) for problem in problems])
     return Settings(
@@ -162,7 +190,7 @@ def _texts(document: Mapping[str, Any], key: str, problems: list[str]) -> list[s
     return value
 
 
-def _indexes(value: Any, problems: list[str]) -> tuple[Index, ...]:
+def _indexes(value: Any, base: Path, problems: list[str]) -> tuple[Index, ...]:
     if not isinstance(value, list):
         problems.append(f"indexes: {value!r} is not a list of tables")
         return ()
@@ -176,7 +204,7 @@ def _indexes(value: Any, problems: list[str]) -> tuple[Index, ...]:
         if not isinstance(packages, list) or not packages or not all(isinstance(name, str) for name in packages):
             problems.append(f"{where}.packages: the distributions that it may give, as a list of names or patterns")
             continue
-        found.append(Index(url=each["url"], packages=tuple(packages)))
+        found.append(Index(url=_absolute(each["url"], base), packages=tuple(packages)))
     return tuple(found)
 
 
