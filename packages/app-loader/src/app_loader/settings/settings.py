@@ -136,11 +136,12 @@ def _read(path: Path) -> Settings | None:
         raise SettingsError(str(path), [str(error)]) from error
     if path.name == "pyproject.toml":
         tools = document.get("tool")
-        document = tools.get("mpt") if isinstance(tools, dict) else None
-        if document is None:
+        table = tools.get("mpt") if isinstance(tools, dict) else None
+        if table is None:
             return None
-        if not isinstance(document, dict):
-            raise SettingsError(str(path), [f"tool.mpt: {document!r} is not a table"])
+        if not isinstance(table, dict):
+            raise SettingsError(str(path), [f"tool.mpt: {table!r} is not a table"])
+        document = table
     return parse_settings(document, path)
 
 
