@@ -66,6 +66,10 @@ docs-serve:
 release package version *options:
     {{ run }} python -m tools.release release "$@"
 
+# build a released wheel again and compare it byte for byte: just rebuild model-zoo-v0.1.0
+rebuild tag:
+    @{{ run }} python -m tools.release rebuild "$1"
+
 # write the index of the wheelhouse anew from its wheels
 wheelhouse:
     {{ run }} python -m tools.release index

@@ -4,12 +4,12 @@ usage: python -m end_to_end.packages.alongside SET SET ... [--mode sealed|app] [
        python -m end_to_end.packages.alongside --row NAME [--mode sealed|app]
 
 A set is one version with what it needs at a version of its own, as in ``lightning==2.4.0,torchmetrics==1.4.3``; a row
-of the table in docs/isolation.md has its sets in ``rows.toml``. The rest comes from this environment, and what it lacks
-is installed once for all. Nothing is known of any package: its modules are imported, and of each its names are
-compared; of its functions and classes the source, the signature and the resolved annotations, and whether a pickle that
-another turn reads gives the very same; every exception, dataclass and `torch.nn.Module` that takes no arguments is
-made with a seed, shown, copied, pickled in one turn and read in the next. ``app`` imports the last version plainly
-first.
+of the table in docs/benchmarks/real-packages.md has its sets in ``rows.toml``. The rest comes from this environment,
+and what it lacks is installed once for all. Nothing is known of any package: its modules are imported, and of each its
+names are compared; of its functions and classes the source, the signature and the resolved annotations, and whether a
+pickle that another turn reads gives the very same; every exception, dataclass and `torch.nn.Module` that takes no
+arguments is made with a seed, shown, copied, pickled in one turn and read in the next. ``app`` imports the last version
+plainly first.
 """
 
 from __future__ import annotations
@@ -239,7 +239,9 @@ def main() -> int:
     """Compare; 1 where a version answers differently beside the others."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*")
-    parser.add_argument("--row", choices=_ROWS, metavar="NAME", help="one of the table in docs/isolation.md")
+    parser.add_argument(
+        "--row", choices=_ROWS, metavar="NAME", help="one of the table in docs/benchmarks/real-packages.md"
+    )
     parser.add_argument("--mode", choices=["sealed", "app"], default="sealed")
     parser.add_argument("--modules", type=int, default=60)
     parser.add_argument("--root", help="the package to import, where it is not named as the distribution is")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import pytest
 from packaging.version import Version
 
 from tools.release.build import build_wheel
-from tools.release.errors import BumpError, RehearsalError, ReleaseError, TreeError, UnknownPackageError
-from tools.release.git import commit_time, git
+from tools.release.errors import BumpError, RebuildError, RehearsalError, ReleaseError, TreeError, UnknownPackageError
+from tools.release.git import git
 from tools.release.packages import Package, get_package, parse_version
+from tools.release.rebuild import rebuild
 from tools.release.release import Release, check_bump, release, upload_command
 from tools.release.wheelhouse import read_wheelhouse
 
@@ -51,12 +51,33 @@ def test_release_is_tagged_indexed_and_written_into_the_changelog(first_release:
     assert git(first_release, "worktree", "list").count("\n") == 0
 
 
-def test_wheel_holds_what_the_tag_holds_and_is_reproducible_from_it(released: Path, tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--branch", "mpt-format-v1.0.0", str(released), str(clone)], check=True)
-    (wheel,) = read_wheelhouse(released / "wheelhouse")
-    again = build_wheel(clone / "packages/mpt-format", tmp_path, epoch=commit_time(clone))
-    assert again.read_bytes() == wheel.path.read_bytes()
+def test_a_released_wheel_is_built_again_from_its_tag(first_release: Path) -> None:
+    wheel = rebuild(first_release, "mpt-format-v1.0.0", first_release / "wheelhouse")
+    assert (wheel.name, wheel.version) == ("mpt-format", Version("1.0.0"))
+
+
+def test_a_wheel_that_its_tag_does_not_build_is_refused(released: Path) -> None:
+    (kept,) = (released / "wheelhouse").glob("*.whl")
+    with zipfile.ZipFile(kept, "a") as archive:
+        archive.writestr("stranger.py", "")
+    with pytest.raises(RebuildError) as caught:
+        rebuild(released, "mpt-format-v1.0.0", released / "wheelhouse")
+    assert (caught.value.tag, caught.value.wheel) == ("mpt-format-v1.0.0", kept)
+
+
+def test_a_clone_without_tags_goes_by_the_commit_in_the_readme(released: Path) -> None:
+    commit = git(released, "rev-parse", "mpt-format-v1.0.0^{commit}")
+    git(released, "tag", "--delete", "mpt-format-v1.0.0")
+    with pytest.raises(ReleaseError):
+        rebuild(released, "mpt-format-v1.0.0", released / "wheelhouse")
+    (released / "wheelhouse/README.md").write_text(f"| `a.whl` | `mpt-format-v1.0.0` | `{commit}` | |\n")
+    assert rebuild(released, "mpt-format-v1.0.0", released / "wheelhouse").name == "mpt-format"
+
+
+@pytest.mark.parametrize("tag", ["mpt-format-v9.9.9", "mpt-format", "other-v1.0.0"])
+def test_what_was_not_released_is_not_built_again(first_release: Path, tag: str) -> None:
+    with pytest.raises(ReleaseError):
+        rebuild(first_release, tag, first_release / "wheelhouse")
 
 
 def test_dry_run_passes_every_step_and_leaves_nothing(checkout: Path) -> None:

@@ -27,6 +27,17 @@ def test_every_cell_is_as_recorded(matrix: Matrix, repository: Path) -> None:
     assert [str(change) for change in compare_matrices(recorded, matrix.to_document())] == []
 
 
+def test_the_page_shows_the_recorded_matrix(repository: Path) -> None:
+    recorded = json.loads((repository / "museum/matrix.json").read_text())
+    shown = [
+        [f"`{name}`", *(cell["verdict"] + " *" * cell["trained"] for cell in cells)]
+        for name, cells in recorded["checkpoints"].items()
+    ]
+    page = (repository / "docs/how-to/museum.md").read_text()
+    table = [["checkpoint", *recorded["versions"]], ["---"] * (len(recorded["versions"]) + 1), *shown]
+    assert "\n".join(f"| {' | '.join(row)} |" if row[0] != "---" else f"|{'|'.join(row)}|" for row in table) in page
+
+
 def test_every_refusal_has_a_reason(matrix: Matrix) -> None:
     refused = [cell for row in matrix.rows for cell in row.cells if not cell.verdict.loads]
     assert refused

@@ -21,7 +21,6 @@ ADOPTED = {
     "VERSIONING.md": "explanation/versioning.md",
     "CONTRIBUTING.md": "how-to/contribute.md",
     "museum/README.md": "explanation/museum.md",
-    "benchmarks/README.md": "benchmarks/index.md",
     "packages/policy-interface/CHANGELOG.md": "changes/policy-interface.md",
     "packages/model-zoo/CHANGELOG.md": "changes/model-zoo.md",
     "packages/mpt-format/CHANGELOG.md": "changes/mpt-format.md",
@@ -29,6 +28,33 @@ ADOPTED = {
 }
 """Documents outside docs/ that are pages of the site as well."""
 
+ORDER = (
+    "index.md",
+    "tutorial.md",
+    "how-to/load.md",
+    "how-to/save.md",
+    "how-to/train.md",
+    "diagnosis.md",
+    "migration.md",
+    "how-to/write-a-zoo.md",
+    "how-to/lint-an-application.md",
+    "audit.md",
+    "convert.md",
+    "how-to/archives.md",
+    "how-to/museum.md",
+    "how-to/release.md",
+    "how-to/contribute.md",
+    "explanation/architecture.md",
+    "isolation.md",
+    "trust.md",
+    "matching.md",
+    "explanation/versioning.md",
+    "zoo-history.md",
+    "command-line.md",
+    "format.md",
+    "benchmarks/index.md",
+)
+"""From the main job outwards. A page that is not here follows the others of its section, by name."""
 HOW_TO = ("audit.md", "convert.md", "migration.md", "diagnosis.md")
 """Pages at the top of docs/ that say how something is done."""
 REFERENCE = ("format.md", "command-line.md")
@@ -81,7 +107,8 @@ def adopt_links(text: str, source: str, target: str) -> str:
 
 def make_navigation(pages: Iterable[str]) -> list[Any]:
     """Return the navigation over these pages, paths relative to docs/."""
-    remaining = sorted(pages)
+    place = {page: number for number, page in enumerate(ORDER)}
+    remaining = sorted(pages, key=lambda page: (place.get(page, len(ORDER)), page))
     navigation: list[Any] = []
     for page in FIRST:
         if page in remaining:

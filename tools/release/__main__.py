@@ -1,4 +1,4 @@
-"""The command line: release one package, check every promise, write the index of the wheelhouse anew."""
+"""The command line: release one package, check every promise, build a release again, write the index anew."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tools.release.build import build_wheel
 from tools.release.errors import BumpError, ReleaseError
 from tools.release.git import commit_time
 from tools.release.packages import ROOT, Package, get_package, parse_version
+from tools.release.rebuild import rebuild
 from tools.release.release import WHEELHOUSE, check_bump, release, upload_command
 from tools.release.wheelhouse import read_wheelhouse, write_index
 
@@ -62,6 +63,14 @@ def index_wheelhouse() -> None:
     write_index(ROOT / WHEELHOUSE)
     for wheel in read_wheelhouse(ROOT / WHEELHOUSE):
         click.echo(f"{wheel.sha256}  {wheel.path.name}")
+
+
+@main.command("rebuild", epilog="Example:\n\n  just rebuild model-zoo-v0.1.0")
+@click.argument("tag")
+def rebuild_release(tag: str) -> None:
+    """Build the released wheel of TAG again and compare it with the one in the wheelhouse, byte for byte."""
+    wheel = rebuild(ROOT, tag, ROOT / WHEELHOUSE)
+    click.echo(f"{wheel.sha256}  {wheel.path.name}")
 
 
 def _report(package: Package, scratch: Path) -> None:

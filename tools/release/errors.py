@@ -6,12 +6,14 @@ ReleaseError
 ├── BumpError              a promise is broken and the version does not say so
 ├── MissingRevisionError   a kind changed and nothing brings older checkpoints along
 ├── BuildError             a wheel could not be built, or two builds of one commit differ
-└── RehearsalError         the built wheel does not work where only its declared dependencies are
+├── RehearsalError         the built wheel does not work where only its declared dependencies are
+└── RebuildError           a released wheel is not what its tag builds
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class ReleaseError(Exception):
@@ -98,3 +100,19 @@ class BuildError(ReleaseError):
 
 class RehearsalError(ReleaseError):
     """The built wheel fails in a clean environment."""
+
+
+class RebuildError(ReleaseError):
+    """A released wheel is not what its tag builds.
+
+    Attributes:
+        tag: the tag.
+        wheel: the wheel in the wheelhouse.
+    """
+
+    def __init__(self, tag: str, wheel: Path) -> None:
+        self.tag = tag
+        self.wheel = wheel
+        super().__init__(
+            f"{tag} builds other bytes than {wheel} has; a released wheel never changes: release a new version"
+        )

@@ -21,8 +21,8 @@ How to bump it:
    new files.
 4. Write the new text in docs/format.md, keep the old one as docs/format-<old>.md, add
    ``schemas/manifest-<new>.json``; the old schema stays in the wheel.
-5. Add the step old -> new to ``mpt upgrade``: one step per bump, it checks that the number moved, and writes a new
-   file beside the one it read.
+5. Add the step old -> new to the verb ``mpt upgrade``, which the first bump writes: one step per bump, it checks that
+   the number moved, and writes a new file beside the one it read.
 6. Add ``tests/goldens/format_<new>/`` with the script that made it. The goldens of every older format stay as they are
    and must keep opening with the same digests.
 7. A changelog fragment ``<topic>.change.md`` and a minor release of mpt-format (major when a reader was dropped).
