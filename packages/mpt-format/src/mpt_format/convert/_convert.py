@@ -170,11 +170,8 @@ def convert_checkpoint(
         if weights_only and root is not None and (source.path != "root" or source.parts):
             values.lose("root", "everything beside the state dict", "left out, as asked")
         _refuse(name, source.path, plan, values, drop)
-        digests = {key: _digest(payload) for key, payload in plan.every.items()}
-        slots = {
-            f"trainer/{member}.safetensors": {name: _digest(payload) for name, payload in tensors.items()}
-            for member, tensors in trainer.tensors.items()
-        }
+        digests = _digest_all(plan.every)
+        slots = {f"trainer/{member}.safetensors": _digest_all(tensors) for member, tensors in trainer.tensors.items()}
         account = _account(name, data, container, source, values.losses)
         if described:
             account["tensor_parts"] = described
@@ -380,6 +377,18 @@ def _next_step(state_path: str, problems: Sequence[tuple[str, str]]) -> str:
     return "" if example is None else f'\nto leave one out: --drop "{escape_text(example)}"'
 
 
+def _digest_all(payloads: Mapping[str, TensorPayload]) -> dict[str, str]:
+    """Name -> digest; tensors that are the same bytes of the source are read once."""
+    known: dict[object, str] = {}
+    digests = {}
+    for name, payload in payloads.items():
+        place = payload.place if isinstance(payload, RecordPayload) else id(payload)
+        if place not in known:
+            known[place] = _digest(payload)
+        digests[name] = known[place]
+    return digests
+
+
 def _digest(payload: TensorPayload) -> str:
     digest = hashlib.sha256()
     for piece in payload.pieces():
@@ -428,6 +437,20 @@ def _module_state(
     return ModuleState(tensors=plan.stored, aliases=plan.aliases, modules=modules, extra_state=dict(extra))
 
 
+def _shown_by(plan: Plan, name: str, data: bytes) -> RecordPayload:
+    """What an alias shows of the tensor that was stored."""
+    view, item = plan.aliases[name].view, plan.every[name]
+    assert view is not None and isinstance(item, RecordPayload)
+    return RecordPayload(
+        source=data,
+        dtype=view.dtype,
+        shape=view.shape,
+        stride=view.stride,
+        start=view.offset_bytes,
+        item_size_bytes=item.item_size_bytes,
+    )
+
+
 def _verify(
     written: Path, plan: Plan, digests: Mapping[str, str], slots: Mapping[str, Mapping[str, str]], target: Path
 ) -> None:
@@ -443,21 +466,18 @@ def _verify(
     else:
         with open_archive(written) as archive:
             archive.verify("full")
+            recorded = {name: record.sha256 for name, record in archive.tensors.items()}  # of what was just read
+            views: dict[str, list[str]] = {}
             for name, digest in digests.items():
                 alias = plan.aliases.get(name)
-                data = archive.read_tensor_bytes(name if alias is None else alias.canonical)
                 if alias is not None and alias.view is not None:
-                    view = alias.view
-                    item = plan.every[name]
-                    assert isinstance(item, RecordPayload)
-                    shown = RecordPayload(
-                        source=data, dtype=view.dtype, shape=view.shape, stride=view.stride,
-                        start=view.offset_bytes, item_size_bytes=item.item_size_bytes,
-                    )  # fmt: skip
-                    if _digest(shown) != digest:
-                        wrong.append(name)
-                elif hashlib.sha256(data).hexdigest() != digest:
+                    views.setdefault(alias.canonical, []).append(name)
+                elif recorded[name if alias is None else alias.canonical] != digest:
                     wrong.append(name)
+            for canonical, names in views.items():
+                data = archive.read_tensor_bytes(canonical)
+                shown = {name: _shown_by(plan, name, data) for name in names}
+                wrong += [name for name, digest in _digest_all(shown).items() if digest != digests[name]]
             for member, expected in slots.items():
                 kept = read_slot_digests(archive, member)
                 wrong += [f"{member}: {name}" for name in expected if kept.get(name) != expected[name]]

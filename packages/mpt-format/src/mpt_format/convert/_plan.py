@@ -26,7 +26,15 @@ from mpt_format.strict_json import Json
 
 from ._arrays import NUMBER_FORMATS, Array
 from ._source import SourceTensor
-from ._tensor_bytes import CARRIED_DTYPES, FORMAT_DTYPES, RecordPayload, extent_elements, is_row_major, row_major_stride
+from ._tensor_bytes import (
+    CARRIED_DTYPES,
+    FORMAT_DTYPES,
+    RecordPayload,
+    extent_elements,
+    find_excess,
+    is_row_major,
+    row_major_stride,
+)
 
 _NOT_DENSE = {
     "sparse": "a sparse tensor: save value.to_dense(), or drop it",
@@ -87,6 +95,9 @@ def plan_tensors(data: Buffer, container: Container, tensors: Mapping[str, Sourc
             placed.append(found)
             if tensor.record is not None and tensor.record.dtype in CARRIED_DTYPES:
                 plan.carried.append((tensor.path, tensor.record.dtype, found.payload.dtype))
+    excess = find_excess((one.payload for one in placed), len(data), copies=False)
+    if excess is not None:
+        plan.problems.append(("root", f"{excess}: save what they show, or drop some"))
     order = {name: at for at, name in enumerate(tensors)}
     by_storage = sorted(placed, key=lambda one: (one.storage, one.begin, one.end))
     for _, group in groupby(by_storage, key=lambda one: one.storage):

@@ -6,9 +6,17 @@ torch nor NumPy. Big-endian records are turned around.
 
 from __future__ import annotations
 
-__all__ = ["CARRIED_DTYPES", "FORMAT_DTYPES", "RecordPayload", "extent_elements", "is_row_major", "row_major_stride"]
+__all__ = [
+    "CARRIED_DTYPES",
+    "FORMAT_DTYPES",
+    "RecordPayload",
+    "extent_elements",
+    "find_excess",
+    "is_row_major",
+    "row_major_stride",
+]
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +35,32 @@ CARRIED_DTYPES = {
     "bits2x4": ("U8", 1), "bits4x2": ("U8", 1), "bits16": ("U16", 1),
 }  # fmt: skip
 """torch dtype that the archive has no name for -> what keeps its bytes, and how many of those make one element."""
+
+
+_MOST_SHOWN_BYTES = 1 << 30
+_MOST_TIMES = 16
+
+
+def find_excess(payloads: Iterable[RecordPayload], size_bytes: int, *, copies: bool) -> str | None:
+    """Why tensors are too much for the file that they lie in; None where they are not.
+
+    A few bytes may be shown again and again, by views that repeat them or by many that overlap. All that is shown is
+    read, and what is no alias is written.
+
+    Args:
+        payloads: The tensors.
+        size_bytes: Of the file.
+        copies: Whether equal ones are written each, or once.
+    """
+    seen = set()
+    shown = 0
+    for payload in payloads:
+        if copies or payload.place not in seen:
+            seen.add(payload.place)
+            shown += payload.size_bytes
+    if shown <= max(_MOST_SHOWN_BYTES, _MOST_TIMES * size_bytes):
+        return None
+    return f"its tensors show the {size_bytes} bytes of the file again and again, {shown} bytes in all"
 
 
 def row_major_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -80,6 +114,19 @@ class RecordPayload:
     start: int
     item_size_bytes: int
     swap: int = 1
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What tells payloads of one file apart: those that are equal in this have the same bytes."""
+        return (self.start, self.dtype, self.shape, self.stride, self.swap)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are shown, repeated ones each time."""
+        size = self.item_size_bytes
+        for length in self.shape:
+            size *= length
+        return size
 
     def pieces(self) -> Iterator[memoryview]:
         """Yield the bytes, little-endian, row-major."""

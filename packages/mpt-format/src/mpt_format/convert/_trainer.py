@@ -30,7 +30,7 @@ from mpt_format.strict_json import Json
 from ._optimizer import SourceOptimizer, find_optimizers, name_parameters
 from ._plan import find_parameters, locate_tensor
 from ._source import Source, SourceTensor, resolve_path, search_states
-from ._tensor_bytes import RecordPayload
+from ._tensor_bytes import RecordPayload, find_excess
 from ._values import ValueConverter
 
 NAMED = "optimizer"
@@ -126,6 +126,7 @@ def _locate(
                     problem = f"{at} is {located}"
                 if not is_name(f"{number}/{slot}"):
                     problem = f"{at} has a name that no tensor may have"
+        problem = problem or find_excess(payloads.values(), len(data), copies=True) or ""
         if problem:
             values.lose(found.path, "an optimizer's state", f"left out, for {problem}")
             values.leave_out(found.node)

@@ -19,6 +19,7 @@ from mpt_format.audit._nodes import BigInt, ByteArray, Call, DictNode, Global, N
 from mpt_format.audit._structure import key_value_pairs
 from mpt_format.audit._tensors import TensorRecord, find_tensor
 from mpt_format.audit._walk import format_key, format_step, state_attributes
+from mpt_format.errors import ConversionError, escape_text
 from mpt_format.strict_json import Json
 
 from ._arrays import read_array, read_scalar
@@ -28,6 +29,8 @@ from ._losses import Loss, Refused, check_text, gather_left_out
 _MAX_LISTED = 4096
 """Numbers of an array that become a JSON list; a larger array is kept as a tensor or refused."""
 _MAX_DEPTH = 60
+_MOST_VALUES = 2_000_000
+"""Values that are written out: a small file may refer to the same parts again and again, 2^40 times."""
 _SAFE_INTEGER = 1 << 53
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
 
@@ -54,6 +57,7 @@ class ValueConverter:
         self._configs = 0
         """How many configs of omegaconf stand around the one that is read."""
         self._left_out: set[int] = set()
+        self._values = 0
         self._trail: list[str] = []
         """The paths from the root to what is converted."""
         self._tensors_beside: list[tuple[str, ...]] = []
@@ -67,6 +71,12 @@ class ValueConverter:
         return self._collect(node, path, 0)
 
     def _collect(self, node: Node, path: str, depth: int) -> Json:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise ConversionError(
+                f"what stands beside the state dict is more than {_MOST_VALUES} values when it is written out, up to "
+                f"{escape_text(path[:200])}: drop the part that is so large, or all of it with --weights-only"
+            )
         self._trail.append(path)
         try:
             return self._value(node, path, depth)
