@@ -1,4 +1,4 @@
-"""How long the audit takes and what memory it needs: a million objects, and tensors of ten gigabytes.
+"""How long the audit takes and what memory it needs: a million objects, ten gigabytes of tensors, many small files.
 
     uv run --no-sync python benchmarks/audit.py
 
@@ -9,6 +9,7 @@ table and asserts nothing about seconds.
 from __future__ import annotations
 
 import datetime
+import os
 import pickle
 import resource
 import struct
@@ -18,6 +19,8 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+
+_MANY_FILES = 20_000
 
 
 def write_many_objects(path: Path) -> None:
@@ -97,6 +100,25 @@ def time_command(path: Path) -> float:
     return best
 
 
+def write_folder(folder: Path, count: int) -> None:
+    """So many small checkpoints, a thousand in a folder."""
+    write_sparse(folder / "small.pt", 64)
+    content = (folder / "small.pt").read_bytes()
+    for at in range(1, count):
+        below = folder / f"{at // 1000:03}"
+        below.mkdir(exist_ok=True)
+        (below / f"{at}.pt").write_bytes(content)
+
+
+def time_folder(folder: Path, jobs: int) -> str:
+    """Processor time and time of waiting of the command, over all files of a folder."""
+    command = [sys.executable, "-m", "mpt_format", "audit", str(folder), "--json", "--jobs", str(jobs)]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    waited, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime:.1f} s | {waited:.1f} s"
+
+
 def main() -> int:
     """Write the files, and audit each in a process of its own."""
     if len(sys.argv) > 1:
@@ -116,6 +138,12 @@ def main() -> int:
             print(f"{path.name} | {done.stdout.strip()}")
         print()
         print(f"`mpt audit 10MB.pt`, the whole process: {time_command(folder / '10MB.pt'):.2f} s of the processor")
+        many = folder / "many"
+        many.mkdir()
+        write_folder(many, _MANY_FILES)
+        print(f"\n{_MANY_FILES} small checkpoints in folders | processor time | time\n---|---|---")
+        for jobs in sorted({1, os.cpu_count() or 1}):
+            print(f"`--jobs {jobs}` | {time_folder(many, jobs)}")
     return 0
 
 

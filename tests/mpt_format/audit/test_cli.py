@@ -117,6 +117,21 @@ def test_globs_and_folders_are_expanded_once(folder: Path) -> None:
     assert sorted(Path(document["file"]).name for document in documents) == ["cut.pt", "enum.pt", "good.pt", "page.pt"]
 
 
+def test_a_file_for_which_memory_does_not_suffice_is_named_and_the_others_are_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(name: str, **options: Any) -> Any:
+        if name.endswith("enum.pt"):
+            raise MemoryError
+        return audit_checkpoint(name, **options)
+
+    monkeypatch.setattr("mpt_format.audit.audit_checkpoint", read)
+    done = run("--json", folder / "good.pt", folder / "enum.pt", folder / "page.pt")
+    documents = json.loads(done.stdout)
+    assert [("error" in document) for document in documents] == [False, True, False]
+    assert done.exit_code == 4
+
+
 def test_limit_that_is_hit_is_named_and_the_file_is_not_called_ok(folder: Path) -> None:
     document = json.loads(run("--json", "--max-opcodes", "3", folder / "good.pt").output)
     assert document["limits_hit"][0].startswith("opcodes")

@@ -9,18 +9,20 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from mpt_format.audit import DEFAULT_LIMITS, VERDICTS, FileAudit, Limits, worst_verdict
-from mpt_format.audit._causes import Causes, find_causes, find_folder
+from mpt_format.audit._causes import Causes, find_folder
+from mpt_format.cli.audit_answer import AuditAnswer, Wanted, answer_file
 from mpt_format.cli.files import Unreadable, expand_paths
-from mpt_format.cli.output import print_json, print_json_items, print_table
+from mpt_format.cli.output import format_json, print_json_texts, print_table
 from mpt_format.errors import AuditError, escape_text
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _EXIT_CODES = {"ok": 0, "incompatible": 1, "suspicious": 1, "dangerous": 3, "mal
 _UNREADABLE = 4
 _MANY = 20
 """So many files are worth a progress bar."""
+_FILES_PER_JOB = 500
+"""A process takes as long to start as so many small files take to read."""
 
 
 @click.command()
@@ -50,6 +54,12 @@ _MANY = 20
 )
 @click.option(
     "--max-opcodes", type=click.IntRange(min=1), metavar="COUNT", help="Stop reading a pickle after so many turns."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Read in so many processes; by default in one for each core where there are many files.",
 )
 @click.option("--generate", metavar="NAME", help="Write a checkpoint in the careless style: see --generate list.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="What --generate writes.")
@@ -74,6 +84,7 @@ def audit(
     generate: str | None,
     output: str | None,
     tolerate: tuple[Verdict, ...] = (),
+    jobs: int | None = None,
 ) -> None:
     """Say what keeps checkpoints from loading under weights_only=True, and where.
 
@@ -85,6 +96,7 @@ def audit(
       mpt audit old.pt
       mpt audit old.pt --json | jq '.findings[].path'
       mpt audit runs/ --report findings.md --html findings.html
+      mpt audit archive/ --json --jobs 8 > audits.json
       mpt audit runs/ --tolerate notckpt    (a gate for a folder that also holds notes)
       mpt audit --generate morphogenetic -o careless.pt
     """  # noqa: D301
@@ -102,15 +114,22 @@ def audit(
     for path in filter(None, (report, html_path)):
         _check_writable(path)
     many = len(files) + len(unreadable) > 1
-    told = _Told(keep_audits=report is not None or not (as_json or summary or many))
-    told.folders = {file: find_folder(file, place) for file, place in found}
-    documents = _tell_each(files, unreadable, limits, told, with_tree=html_path is not None)
+    wanted = Wanted(
+        limits=limits,
+        json=as_json,
+        audit=report is not None or not (as_json or summary or many),
+        tree=html_path is not None,
+    )
+    told = _Told(folders={file: find_folder(file, place) for file, place in found})
+    jobs = min(len(files), jobs or _choose_jobs(len(files)))
+    documents = _tell_each(files, _answer_each(files, partial(answer_file, wanted=wanted), jobs), unreadable, told)
     if not as_json:
         deque(documents, maxlen=0)
     elif many:
-        print_json_items(documents)
+        print_json_texts(documents)
     else:
-        print_json(*documents)
+        for text in documents:
+            click.echo(text)
     if report is not None:
         from mpt_format.audit._markdown import format_report
 
@@ -131,67 +150,71 @@ def audit(
 class _Told:
     """What is left to say when every file was audited: of a hundred thousand files one row each, and no more."""
 
-    keep_audits: bool
     errors: list[AuditError] = field(default_factory=list)
-    audits: list[FileAudit] = field(default_factory=list)
     pages: list[Page] = field(default_factory=list)
+    """Whole answers, where they are wanted."""
     rows: list[tuple[str, ...]] = field(default_factory=list)
     counts: Counter[Verdict] = field(default_factory=Counter)
     folders: dict[str, str] = field(default_factory=dict)
     """File -> the folder that it counts for."""
     causes: Causes = field(default_factory=Causes)
 
+    @property
+    def audits(self) -> list[FileAudit]:
+        """The whole answers without their trees."""
+        return [audit for audit, _ in self.pages]
+
 
 def _tell_each(
-    files: list[str], unreadable: list[Unreadable], limits: Limits, told: _Told, *, with_tree: bool
-) -> Iterator[dict[str, Any]]:
-    """Audit one file after the other, keep what is left to say, and give each one's JSON document when it is done."""
-    from mpt_format.audit._text import format_summary
-
+    files: list[str], answers: Iterator[AuditAnswer | AuditError], unreadable: list[Unreadable], told: _Told
+) -> Iterator[str]:
+    """Keep what is left to say of one file after the other, and give each one's JSON text when it is done."""
     for name, error in unreadable:
         told.errors.append(error)
-        yield {"file": name, "error": str(error)}
-    with _progress(files) as names:
-        for name in names:
-            try:
-                one, tree = _audit_with_tree(name, limits) if with_tree else (_audit(name, limits), None)
-            except AuditError as error:
-                told.errors.append(error)
-                yield {"file": name, "error": str(error)}
+        yield format_json({"file": name, "error": str(error)})
+    with _progress(answers, len(files)) as shown:
+        for name, answer in zip(files, shown, strict=True):
+            if isinstance(answer, AuditError):
+                told.errors.append(answer)
+                yield format_json({"file": name, "error": str(answer)})
                 continue
-            if told.keep_audits:
-                told.audits.append(one)
-            if with_tree:
-                told.pages.append((one, tree))
-            told.rows += format_summary([one])
-            told.counts[one.verdict] += 1
-            told.causes.add(one.verdict, find_causes(one), told.folders[name])
-            yield one.to_json()
+            if answer.audit is not None:
+                told.pages.append((answer.audit, answer.tree))
+            told.rows.append(answer.row)
+            told.counts[answer.verdict] += 1
+            told.causes.add(answer.verdict, answer.causes, told.folders[name])
+            yield answer.json or ""
 
 
-def _audit(name: str, limits: Limits) -> FileAudit:
-    from mpt_format.audit import audit_checkpoint
-
-    return audit_checkpoint(name, limits=limits)
-
-
-def _audit_with_tree(name: str, limits: Limits) -> Page:
-    from mpt_format.audit._audit import audit_container, open_file
-    from mpt_format.audit._containers import open_container
-    from mpt_format.audit._html import build_tree
-
-    with open_file(name) as data:
-        container = open_container(data, limits)
-        one = audit_container(container, name=name, size_bytes=len(data), limits=limits)
-        root = container.get_root()
-        return one, build_tree(root, one, limits) if root is not None else None
+def _choose_jobs(count: int) -> int:
+    """How many processes are worth starting for so many files: at most one for each core that may be used."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, count // _FILES_PER_JOB)
 
 
-def _progress(files: list[str]) -> AbstractContextManager[Iterable[str]]:
-    """The files, behind a bar where many of them are waited for at a terminal."""
-    if len(files) < _MANY or not sys.stderr.isatty():
-        return nullcontext(files)
-    return click.progressbar(files, label="auditing", file=sys.stderr)
+def _answer_each(
+    files: list[str], answer: Callable[[str], AuditAnswer], jobs: int
+) -> Iterator[AuditAnswer | AuditError]:
+    """The answer or the error to each file, in their order."""
+    if jobs > 1:
+        from mpt_format.cli.jobs import do_in_processes
+
+        yield from do_in_processes(files, answer, jobs)
+        return
+    for name in files:
+        try:
+            yield answer(name)
+        except AuditError as error:
+            yield error
+
+
+def _progress(
+    answers: Iterator[AuditAnswer | AuditError], count: int
+) -> AbstractContextManager[Iterable[AuditAnswer | AuditError]]:
+    """The answers, behind a bar where many of them are waited for at a terminal."""
+    if count < _MANY or not sys.stderr.isatty():
+        return nullcontext(answers)
+    return click.progressbar(answers, length=count, label="auditing", file=sys.stderr)
 
 
 def _print(told: _Told, as_table: bool) -> None:

@@ -11,16 +11,26 @@ import click
 from mpt_format.errors import escape_text
 
 
+def format_json(document: object) -> str:
+    """A document as indented JSON, ASCII only: nothing in it can steer a terminal."""
+    return json.dumps(document, indent=2)
+
+
 def print_json(document: object) -> None:
-    """Print a document as indented JSON, ASCII only: nothing in it can steer a terminal."""
-    click.echo(json.dumps(document, indent=2))
+    """Print a document as indented JSON."""
+    click.echo(format_json(document))
 
 
 def print_json_items(documents: Iterable[object]) -> None:
     """Print a list as `print_json` does, each element as soon as there is one."""
+    print_json_texts(map(format_json, documents))
+
+
+def print_json_texts(texts: Iterable[str]) -> None:
+    """The same for elements that are JSON text already."""
     before = "["
-    for document in documents:
-        click.echo(before + "\n" + textwrap.indent(json.dumps(document, indent=2), "  "), nl=False)
+    for text in texts:
+        click.echo(before + "\n" + textwrap.indent(text, "  "), nl=False)
         before = ","
     click.echo("[]" if before == "[" else "\n]")
 
