@@ -11,6 +11,8 @@ from app_loader.provenance import build_wheel
 from app_loader.settings import Index, Settings
 
 from tests.app_loader.provenance.conftest import BACKEND
+from tests.app_loader.sources.conftest import ServeWheels
+from tests.app_loader.sources.conftest import serve as serve  # a fixture
 
 Git = Callable[..., str]
 MakeWheel = Callable[..., Path]
@@ -72,6 +74,75 @@ def test_what_a_build_requires_comes_from_a_wheelhouse_and_not_from_an_index_for
         str(repository), commit, tmp_path / "with", distribution="toy-zoo", settings=Settings(wheelhouses=(house,))
     )
     assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+
+
+def with_requires(repository: Path, git: Git, requires: str) -> str:
+    """Let the project be built with installed distributions, and return the commit."""
+    project = repository / "packages" / "zoo"
+    text = (project / "pyproject.toml").read_text()
+    text = text.replace("requires = []", f"requires = {requires}").replace('\nbackend-path = ["."]', "")
+    (project / "pyproject.toml").write_text(text)
+    (project / "backend.py").unlink()
+    git("commit", "--quiet", "--all", "-m", "backends of its own")
+    return git("rev-parse", "HEAD")
+
+
+def test_what_a_build_requires_is_not_taken_from_an_index_that_is_listed_for_something_else_it_requires(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["toy-backend>=1", "other-tool"]')
+    mark = tmp_path / "ran"
+    evil = f"open({str(mark)!r}, 'w').close()\n{BACKEND}"
+    house = make_wheel("toy-backend", "1.0", {"backend.py": BACKEND}, requires=("inner-tool",)).parent
+    stranger = make_wheel("toy-backend", "99.0", {"backend.py": evil})
+    index = serve([make_wheel("other-tool", "1.0", {"other_tool.py": ""}), stranger])
+    inner = serve([make_wheel("inner-tool", "1.0", {"inner_tool.py": ""})])
+    settings = Settings(
+        fetch=True,
+        wheelhouses=(house,),
+        indexes=(Index(url=index.url, packages=("other-tool",)), Index(url=inner.url, packages=("inner-tool",))),
+    )
+    built = build_wheel(
+        str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+    assert not mark.exists()
+    with pytest.raises(ProvenanceError):  # nobody is listed for what the backend itself requires
+        build_wheel(
+            str(repository),
+            commit,
+            tmp_path / "c",
+            distribution="toy-zoo",
+            offline=False,
+            settings=Settings(fetch=True, wheelhouses=(house,), indexes=settings.indexes[:1]),
+        )
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_build_requirement_by_url_is_refused_before_anything_of_it_runs(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, offline: bool
+) -> None:
+    mark = tmp_path / "ran"
+    evil = make_wheel("toy-backend", "1.0", {"backend.py": f"open({str(mark)!r}, 'w').close()\n{BACKEND}"})
+    difference = (
+        "diff --git a/packages/zoo/pyproject.toml b/packages/zoo/pyproject.toml\n"
+        "--- a/packages/zoo/pyproject.toml\n+++ b/packages/zoo/pyproject.toml\n"
+        "@@ -6,3 +6,2 @@\n-requires = []\n"
+        f'+requires = ["toy-backend @ {evil.as_uri()}"]\n build-backend = "backend"\n-backend-path = ["."]\n'
+    )
+    with pytest.raises(ProvenanceError) as caught:
+        build_wheel(
+            str(repository),
+            git("rev-parse", "HEAD"),
+            tmp_path / "build",
+            distribution="toy-zoo",
+            diff=difference.encode(),
+            offline=offline,
+            settings=Settings(fetch=not offline),
+        )
+    assert not mark.exists()
+    assert len(caught.value.problems) == 1
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,22 @@ def test_a_difference_that_was_changed_in_the_archive_is_neither_applied_nor_bui
     assert (added.output, store.entries()) == ("", [])
 
 
+def test_a_difference_that_changes_how_the_code_is_built_is_told(
+    tmp_path: Path, project: Path, git: Git, store: Store
+) -> None:
+    edit(project)
+    repository = ("--from-source", "--repository", str(tmp_path / "repository"))
+    archive = train(tmp_path, project)
+    put_back(git)
+    assert "packages/zoo/pyproject.toml" not in add(store, str(archive), *repository).output
+    edit(project)
+    with (project / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+    archive = train(tmp_path, project)
+    put_back(git)
+    assert "packages/zoo/pyproject.toml" in add(store, str(archive), *repository).output
+
+
 def test_a_wheel_that_leaves_out_files_of_the_pinned_source_is_the_trained_code(
     tmp_path: Path, project: Path, git: Git, store: Store
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from app_loader.settings import Settings
     from app_loader.sources import PinnedCompanion
     from app_loader.store import Entry, Store
+
+_CHANGED = re.compile(rb"^\+\+\+ \"?b/(.*?)\"?$", re.MULTILINE)
+_STEERS_THE_BUILD = frozenset({"pyproject.toml", "setup.py", "setup.cfg", "hatch_build.py", "build.py"})
 
 
 @click.group("zoo", cls=Verbs, subcommand_metavar="VERB ...")
@@ -325,6 +329,10 @@ def _say_build(record: CodeRecord, diff: bytes | None, repository: str | None, s
     if diff:
         changed = sum(line.startswith(b"diff --git ") for line in diff.split(b"\n"))
         click.echo(f"  with the archive's own difference: {changed} files, {len(diff)} bytes", err=True)
+        names = [name.decode("utf-8", "replace") for name in _CHANGED.findall(diff)]
+        steering = [name for name in names if name.rpartition("/")[2] in _STEERS_THE_BUILD]
+        if steering:
+            click.echo(f"  which changes how it is built: {_plain(', '.join(steering))}", err=True)
 
 
 def _get(store: Store, name: str) -> Entry:

@@ -12,6 +12,8 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from app_loader.credentials import strip_credentials
+
 _PROJECT_FILES = ("pyproject.toml", "setup.cfg", "setup.py")
 _SETUP_NAME = re.compile(r"""\bname\s*=\s*['"]([A-Za-z0-9._-]+)['"]""")
 _DEFAULT_REQUIRES = ["setuptools"]
@@ -54,15 +56,27 @@ def find_package(project: Path, package: str) -> Path | None:
 
 def build_requirements(project: Path) -> list[str]:
     """Return the names of the distributions that a project's build requires."""
-    document = _read_toml(project / "pyproject.toml")
-    requires = document.get("build-system", {}).get("requires", _DEFAULT_REQUIRES)
-    found = []
+    return [each.name for each in read_build_requirements(project)[0]]
+
+
+def read_build_requirements(project: Path) -> tuple[list[Requirement], list[str]]:
+    """Return what a project's build requires, and what of it may not be followed, in words: it decides by itself."""
+    system = _read_toml(project / "pyproject.toml").get("build-system", {})
+    requires = system.get("requires", _DEFAULT_REQUIRES) if isinstance(system, dict) else []
+    found, problems = [], []
     for text in requires if isinstance(requires, list) else []:
         try:
-            found.append(Requirement(str(text)).name)
+            requirement = Requirement(str(text))
         except InvalidRequirement:
-            continue  # uv says what is wrong with it
-    return found
+            problems.append(f"it is built with {str(text)!r}, which is no requirement")
+            continue
+        if requirement.url is not None:
+            problems.append(
+                f"it is built with {requirement.name} from a URL, which decides by itself whose code it is: "
+                f"{strip_credentials(requirement.url)}"
+            )
+        found.append(requirement)
+    return found, problems
 
 
 def _projects(tree: Path) -> Iterator[Path]:

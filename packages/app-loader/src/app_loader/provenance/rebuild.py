@@ -19,10 +19,11 @@ from app_loader.child_process import run, uv_environment
 from app_loader.credentials import hide_credentials, strip_credentials
 from app_loader.errors import ProvenanceError
 from app_loader.package_digest import package_digest
+from app_loader.provenance.build_sources import UnpinnedBuildError, choose_sources
 from app_loader.provenance.checkout import check_out, commit_time
 from app_loader.provenance.git import GitError, plain_git
 from app_loader.provenance.large_files import fill_pointers
-from app_loader.provenance.project import build_requirements, find_package, find_project
+from app_loader.provenance.project import build_requirements, find_package, find_project, read_build_requirements
 from app_loader.settings import Settings
 from app_loader.uv_command import uv_command
 
@@ -134,20 +135,26 @@ def _apply(diff: bytes, scratch: Path, tree: Path, subject: str) -> None:
 def _build(
     project: Path, wheels: Path, subject: str, epoch: str, version: str | None, offline: bool, settings: Settings
 ) -> Path:
-    required = build_requirements(project)
+    required, problems = read_build_requirements(project)
+    needed = " ".join(map(shlex.quote, build_requirements(project)))
+    advice = (
+        f"pip download --only-binary :all: --dest WHEELHOUSE {needed}   # what it is built with, into a wheelhouse of "
+        "mpt.toml; or list an index for it there, with fetch = true"
+    )
+    if problems:
+        raise ProvenanceError(subject, problems, "git log -p -- pyproject.toml   # or the difference of the archive")
+    try:
+        sources = choose_sources(required, settings, wheels.parent, offline=offline)
+    except UnpinnedBuildError as error:
+        raise ProvenanceError(subject, error.problems, advice) from None
     command = [*uv_command(), "build", "--quiet", "--wheel", "--no-config", "--no-sources", "--no-python-downloads"]
-    command += ["--python", sys.executable, "--out-dir", str(wheels), *_sources(required, offline, settings)]
+    command += ["--python", sys.executable, "--out-dir", str(wheels), *sources]
     environment = {
         **{name: value for name, value in uv_environment().items() if not name.startswith("GIT_")},
         **_version_environment(version),
         "SOURCE_DATE_EPOCH": epoch,
         "TZ": "UTC",
     }
-    needed = " ".join(shlex.quote(name) for name in required)
-    advice = (
-        f"pip download --dest WHEELHOUSE {needed}   # what it is built with, into a wheelhouse of mpt.toml; or list an "
-        "index for it there, with fetch = true"
-    )
     try:
         done = run([*command, str(project)], project, environment=environment, timeout_s=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -161,17 +168,6 @@ def _build(
     if len(built) != 1:
         raise ProvenanceError(subject, [f"the build gave {len(built)} wheels, one is expected"], "uv build --wheel")
     return built[0]
-
-
-def _sources(required: list[str], offline: bool, settings: Settings) -> list[str]:
-    """Return where uv may take what the build requires from: the wheelhouses, and the indexes listed for it."""
-    options = [word for folder in settings.wheelhouses if folder.is_dir() for word in ("--find-links", str(folder))]
-    urls = [index.url for index in settings.indexes if any(index.gives(name) for name in required)]
-    if offline or not urls:
-        return [*options, "--offline"]
-    for place, url in enumerate(urls):
-        options += ["--default-index" if place == 0 else "--index", url]
-    return options
 
 
 def _version_environment(version: str | None) -> Mapping[str, str]:
