@@ -187,6 +187,9 @@ def test_a_file_of_credentials_that_is_removed_stands_in_the_difference(package:
         ("file:///srv/a@b/zoo", "file:///srv/a@b/zoo"),
         ("helper::https://me:secret@example.org/zoo", "helper::https://example.org/zoo"),
         ("https://example.org/zoo?private_token=secret#x", "https://example.org/zoo"),
+        ("svn+https://example.org/zoo?token=secret", "svn+https://example.org/zoo"),
+        ("s3://bucket/zoo?Signature=secret", "s3://bucket/zoo"),
+        ("ssh://git@example.org/zoo?", "ssh://git@example.org/zoo?"),
     ],
 )
 def test_a_url_keeps_what_reaches_the_repository_and_nothing_else(url: str, kept: str) -> None:
@@ -196,5 +199,7 @@ def test_a_url_keeps_what_reaches_the_repository_and_nothing_else(url: str, kept
 
 def test_an_error_of_git_shows_no_credentials() -> None:
     said = "fatal: unable to access 'https://me:secret@example.org/zoo/': 403, see https://token@example.org"
+    said += ", and 'https://example.org/zoo?private_token=secret/': 404"
     assert "secret" not in hide_credentials(said)
+    assert "': 404" in hide_credentials(said)
     assert "token" not in hide_credentials(said)

@@ -85,6 +85,19 @@ def test_a_module_that_the_wheel_did_not_bring_is_refused(entry: Entry) -> None:
         entry.import_module("toy_zoo.extra")
 
 
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"digest": "0", "wheels": []}', '{"digest": "0", "wheels": [3]}']
+)
+def test_an_entry_whose_description_was_damaged_is_named_and_not_passed_over(
+    entry: Entry, store: Store, text: str
+) -> None:
+    described = writable(entry.folder / "entry.json")
+    described.write_text(text)
+    with pytest.raises(IntegrityError) as caught:
+        store.entries()
+    assert caught.value.subject == str(entry.folder)
+
+
 def test_a_link_in_the_store_is_named_whatever_it_leads_to(entry: Entry) -> None:
     part = writable(entry.path / "toy_zoo" / "part.py")
     elsewhere = part.parents[3] / "elsewhere"

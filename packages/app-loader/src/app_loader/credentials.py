@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 _USER_INFO = re.compile(r"(?<=://)[^\s/'\"]+@")
 _HELPER = re.compile(r"^([A-Za-z0-9][A-Za-z0-9+.-]*)::(?=.*)")
 _SCP = re.compile(r"^(?P<user>[^/@\s]+)@(?P<rest>[^/]+:.*)$", re.DOTALL)
-_WITH_QUERY = ("http", "https", "git+http", "git+https", "ftp", "ftps")
+_QUERY = re.compile(r"(?<=://)([^\s'\"?]*)\?[^\s'\"]+")
 
 
 def strip_credentials(url: str) -> str:
@@ -31,15 +31,15 @@ def strip_credentials(url: str) -> str:
         return url
     authority, path = _authority(rest)
     user, _, host = authority.rpartition("@")
-    if scheme.lower() in _WITH_QUERY:
+    if "ssh" not in scheme.lower():  # a folder over ssh may have such a name; elsewhere it may be a token
         path = re.split(r"[?#]", path, maxsplit=1)[0]
     kept = f"{user.partition(':')[0]}@" if user and "ssh" in scheme.lower() else ""
     return f"{scheme}://{kept}{host}{path}"
 
 
 def hide_credentials(text: str) -> str:
-    """Return a text for people, such as an error of git, without the credentials of the URLs in it."""
-    return _USER_INFO.sub("", text)
+    """Return a text for people, such as an error of git, without the credentials and queries of the URLs in it."""
+    return _QUERY.sub(r"\1", _USER_INFO.sub("", text))
 
 
 def find_credentials(url: str) -> str | None:

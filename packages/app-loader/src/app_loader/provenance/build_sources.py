@@ -76,7 +76,14 @@ def _pin(asked: Sequence[Requirement], settings: Settings) -> dict[str, str]:
 
 def _only(requirement: str, name: str, settings: Settings) -> dict[str, Any]:
     """Return one distribution as the wheelhouses or the indexes that are listed for it have it."""
-    return _lock([requirement], _listed(name, settings), settings, with_dependencies=False)[0]
+    urls = _listed(name, settings)
+    try:
+        return _lock([requirement], urls, settings, with_dependencies=False)[0]
+    except UnpinnedBuildError:
+        if urls:
+            raise
+        problem = f"it is built with {requirement}: no index is listed for {name}, and no wheelhouse has it"
+        raise UnpinnedBuildError([problem]) from None
 
 
 def _line(package: dict[str, Any]) -> str:

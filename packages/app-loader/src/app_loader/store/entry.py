@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from app_loader.errors import LoaderError, SharedLibraryError
+from app_loader.errors import IntegrityError, LoaderError, SharedLibraryError
 from app_loader.isolated import (
     Effect,
     Effects,
@@ -60,23 +61,35 @@ class Entry:
         wheels: what it was made of, the main wheel first.
         scan: what its code touches outside itself.
         provenance: where its wheels came from.
+
+    Raises:
+        IntegrityError: its description is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._document: dict[str, Any] = json.loads((folder / "entry.json").read_text("utf-8"))
-        self.digest: str = self._document["digest"]
-        self.wheels = tuple(
-            StoredWheel(
-                name=each["name"],
-                version=each["version"],
-                sha256=each["sha256"],
-                requires=tuple(each["requires"]),
-                top_levels=tuple(each["top_levels"]),
-                info=each["info"],
+        try:
+            self._document: dict[str, Any] = json.loads((folder / "entry.json").read_text("utf-8"))
+            self.digest: str = self._document["digest"]
+            self.wheels = tuple(
+                StoredWheel(
+                    name=each["name"],
+                    version=each["version"],
+                    sha256=each["sha256"],
+                    requires=tuple(each["requires"]),
+                    top_levels=tuple(each["top_levels"]),
+                    info=each["info"],
+                )
+                for each in self._document["wheels"]
             )
-            for each in self._document["wheels"]
-        )
+            if not self.wheels:
+                raise ValueError("it names no wheel")
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                str(folder),
+                [f"its entry.json is not what was written there: {type(error).__name__}: {error}"],
+                f"chmod -R u+w {shlex.quote(str(folder))} && rm -r {shlex.quote(str(folder))}   # then add it again",
+            ) from error
         self.distribution = self.wheels[0].name
         self.version = self.wheels[0].version
         self.provenance: Mapping[str, Any] = self._document.get("provenance", {})
