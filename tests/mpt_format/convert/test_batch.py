@@ -251,3 +251,14 @@ def test_verify_passes_over_what_a_killed_conversion_left(runs: Path, tmp_path: 
     run(runs / "a", "--into", tmp_path / "out")
     (tmp_path / "out" / ".model.pt.mpt.0123456789ab.unverified.mpt").write_bytes(b"half")
     assert CliRunner().invoke(mpt, ["verify", str(tmp_path / "out")]).exit_code == 0
+
+
+@pytest.mark.parametrize("form", ["mpt", "safetensors"])
+def test_losses_are_told_once_for_all_files_also_of_what_was_done_before(runs: Path, tmp_path: Path, form: str) -> None:
+    for at in range(3):
+        torch.save({"model": {"w": torch.ones(2)}, "epochs": [{1}, {2}]}, runs / f"odd{at}.pt")
+    told = [run(runs, "--into", tmp_path / "out", "--as", form).stdout for _ in range(2)]
+    for output in told:
+        assert "     3  root['epochs'][" in output
+        assert output.count("a set -> ") == 1
+    assert "5 done before" in told[1]

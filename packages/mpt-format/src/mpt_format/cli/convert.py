@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from mpt_format.convert import Conversion, KeyMap
     from mpt_format.convert._batch import Convert
+    from mpt_format.convert._losses import Loss
     from mpt_format.records import CodeRecord
 
 _SHOWN = 20
@@ -140,6 +141,7 @@ def _convert_many(
     paths: tuple[str, ...], folder: Path, suffix: str, convert_one: Convert, drop: tuple[str, ...], as_json: bool
 ) -> None:
     from mpt_format.convert._batch import STATUSES, BatchItem, convert_many, group_failures
+    from mpt_format.convert._losses import LossCounts
 
     unreadable: list[Unreadable] = []
     results = folder.resolve()
@@ -149,6 +151,7 @@ def _convert_many(
     told = Counter({"failed": len(unreadable)})
     rows: list[tuple[object, ...]] = []
     failures: list[BatchItem] = []
+    losses = LossCounts()
     dropped_nowhere = set(drop)
     for _, error in unreadable:
         click.echo(f"mpt: {error}", err=True)
@@ -159,8 +162,10 @@ def _convert_many(
             click.echo(f"[{at}/{len(files)}] {escape_text(str(item.source))}: {item.status}{reason}", err=True)
             told[item.status] += 1
             done = item.conversion
-            counts = ("", "") if done is None else (len(done.tensors), len(done.losses))
-            rows.append((item.status, *counts, item.source if done is None else item.target))
+            tensors = "" if done is None else len(done.tensors)
+            lost = len(item.losses) if item.status in ("converted", "done before") else ""
+            rows.append((item.status, tensors, lost, item.source if done is None else item.target))
+            losses.add(item.losses)
             if item.status == "failed":
                 failures.append(item)
             if done is not None:
@@ -172,6 +177,7 @@ def _convert_many(
     else:
         deque(tell(), maxlen=0)
         print_table(("status", "tensors", "losses", "file"), rows)
+        _print_loss_counts(losses.ranked())
         _print_failures(group_failures(failures))
         click.echo("\n" + ", ".join(f"{told[status]} {status}" for status in STATUSES if told[status]))
     for path in sorted(dropped_nowhere) if told["converted"] else ():
@@ -181,6 +187,17 @@ def _convert_many(
                    "make room and run the same command again, it goes on from here", err=True)  # fmt: skip
     if told["failed"]:
         sys.exit(1)
+
+
+def _print_loss_counts(counted: list[tuple[int, Loss]]) -> None:
+    """What outputs say differently, or no longer: each once, with in how many of them."""
+    if counted:
+        click.echo("\nwhat is said differently, or no longer, and in how many files:")
+    for count, loss in counted[:_SHOWN]:
+        told = f"{escape_text(loss.path)}: {escape_text(loss.was)} -> {escape_text(loss.became)}"
+        click.echo(f"{count:>6}  {told}")
+    if len(counted) > _SHOWN:
+        click.echo(f"        ... and {len(counted) - _SHOWN} more (mpt inspect --losses lists those of one archive)")
 
 
 def _print_failures(groups: list[tuple[str, list[Path]]]) -> None:

@@ -21,6 +21,7 @@ from mpt_format.errors import ConversionError, MptError, escape_text
 from mpt_format.opening import open_archive
 
 from ._convert import Conversion
+from ._losses import Loss
 from ._safetensors_file import read_account
 
 STATUSES = ("converted", "done before", "no checkpoint", "failed")
@@ -43,6 +44,7 @@ class BatchItem:
         status: One of `STATUSES`.
         conversion: What was written; None where nothing was.
         error: Why nothing was written; empty where something was, or is there already.
+        losses: What the output says differently, or not at all; of one that is there already, as it says itself.
         stops: Whether the folder takes no further output, so that this was the last file tried.
     """
 
@@ -51,6 +53,7 @@ class BatchItem:
     status: str
     conversion: Conversion | None = None
     error: str = ""
+    losses: tuple[Loss, ...] = ()
     stops: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -83,12 +86,14 @@ def convert_many(
     for file, place in files:
         source, target = Path(file), folder / (place + suffix)
         try:
-            status = "done before" if _is_done(source, target) else "converted"
-            conversion = None
-            if status == "converted":
-                target.parent.mkdir(parents=True, exist_ok=True)
-                conversion = convert(source, target)
-            yield BatchItem(source=source, target=target, status=status, conversion=conversion)
+            account = _find_account(source, target)
+            if account is not None:
+                losses = _read_losses(account)
+                yield BatchItem(source=source, target=target, status="done before", losses=losses)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            done = convert(source, target)
+            yield BatchItem(source=source, target=target, status="converted", conversion=done, losses=done.losses)
         except ConversionError as error:
             status = "no checkpoint" if error.verdict == "notckpt" else "failed"
             yield BatchItem(source=source, target=target, status=status, error=str(error))
@@ -116,28 +121,38 @@ def _without(reason: str, path: Path, word: str) -> str:
     return reason.replace(str(path), word).replace(escape_text(str(path)), word)
 
 
-def _is_done(source: Path, target: Path) -> bool:
-    """Whether the target was made from the source.
+def _find_account(source: Path, target: Path) -> Mapping[str, Any] | None:
+    """What a target that was made from the source says of the conversion; None where there is no target.
 
     Raises:
         ConversionError: It is there and was made from something else.
     """
     if not target.exists():
-        return False
-    made_from = _read_origin(target)
+        return None
+    account = _read_account(target)
+    origin = account.get("source")
+    made_from = origin if isinstance(origin, dict) else {}
     if made_from.get("size_bytes") == source.stat().st_size:
         with source.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == made_from.get("sha256"):
-                return True
+                return account
     raise ConversionError(f"{target} is there already and was not made from {source}: choose another folder")
 
 
-def _read_origin(target: Path) -> Mapping[str, Any]:
-    """What a target says of the file it was made from; nothing where it does not say so."""
+def _read_account(target: Path) -> Mapping[str, Any]:
+    """What a target says of the conversion that made it; nothing where it does not say so."""
     if target.suffix == ".safetensors":
-        account = read_account(target)
+        account: Any = read_account(target)
     else:
         with open_archive(target) as archive:
             account = (archive.manifest.lineage or {}).get("conversion")
-    source = account.get("source", {}) if isinstance(account, dict) else {}
-    return source if isinstance(source, dict) else {}
+    return account if isinstance(account, dict) else {}
+
+
+def _read_losses(account: Mapping[str, Any]) -> tuple[Loss, ...]:
+    told = account.get("losses")
+    return tuple(
+        Loss(path=str(loss.get("path")), was=str(loss.get("was")), became=str(loss.get("became")))
+        for loss in (told if isinstance(told, list) else ())
+        if isinstance(loss, dict)
+    )

@@ -5,11 +5,12 @@ Values only; nothing is converted here.
 
 from __future__ import annotations
 
-__all__ = ["Loss", "Refused", "check_text", "gather_left_out"]
+__all__ = ["Loss", "LossCounts", "Refused", "check_text", "gather_left_out"]
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from mpt_format.strict_json import Json
 
@@ -25,6 +26,31 @@ class Loss:
     def to_json(self) -> dict[str, Json]:
         """The loss as JSON values."""
         return {"path": self.path, "was": self.was, "became": self.became}
+
+
+_NUMBER = re.compile(r"[0-9]+")
+_MOST_COUNTED = 5000
+"""So many different losses are told apart over many files."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LossCounts:
+    """The losses of many files: each once, whatever the numbers in it, with in how many files it occurs."""
+
+    files: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    example: dict[tuple[str, str, str], Loss] = field(default_factory=dict)
+
+    def add(self, losses: Iterable[Loss]) -> None:
+        """Count one file's losses."""
+        kinds = {(_NUMBER.sub("0", loss.path), _NUMBER.sub("0", loss.was), loss.became): loss for loss in losses}
+        for kind, loss in kinds.items():
+            if kind in self.files or len(self.files) < _MOST_COUNTED:
+                self.files[kind] += 1
+                self.example.setdefault(kind, loss)
+
+    def ranked(self) -> list[tuple[int, Loss]]:
+        """How many files, and one such loss; most files first."""
+        return [(count, self.example[kind]) for kind, count in self.files.most_common()]
 
 
 _MOST_BRANCHES = 3
