@@ -13,6 +13,7 @@ from app_loader.code import StoredCode
 from app_loader.environments.gymnasium import rules_from_env
 from click.testing import CliRunner
 from mpt_format.cli.group import mpt
+from policy_interface import DiscreteActions, Feature, GameRules
 
 WHEEL = Path(__file__).parents[3] / "wheelhouse" / "model_zoo-0.1.0-py3-none-any.whl"
 
@@ -48,6 +49,23 @@ def test_load_gives_programs_the_same_as_json(run):
     assert document["witness"]["bit_equal"] is True
     assert {c["source"]: c["accepted"] for c in document["resolution"]} == {"store": True, "environment": False}
     assert sum(p["elements"] for p in document["parameters"]) == 9155
+
+
+def test_archive_without_a_witness_is_loaded_by_its_own_code_and_says_so(tmp_path):
+    store = Store(tmp_path / "store")
+    code = StoredCode(store.add([WHEEL]))
+    rules = GameRules(features=(Feature(name="position", id=0),), actions=DiscreteActions.of("left", "right"))
+    save_policy(code.architecture_class("mlp_actor_critic")().make_policy(rules), tmp_path / "run.mpt", witness=False)
+
+    def load(*arguments: str):
+        return CliRunner().invoke(mpt, ["load", str(tmp_path / "run.mpt"), "--store", str(store.path), *arguments])
+
+    plain = load()
+    assert plain.exit_code == 0, plain.output
+    assert "none recorded" in plain.stdout
+    assert json.loads(load("--json").stdout)["witness"] is None
+    assert load("--verify", "witness").exit_code == 1  # who asks for the proof is told that there is none
+    assert load("--code", "0.1.0").exit_code == 1
 
 
 def test_a_version_that_is_not_there_is_refused_with_exit_code_1(run):

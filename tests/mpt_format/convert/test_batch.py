@@ -60,6 +60,17 @@ def test_files_of_a_glob_keep_their_places_below_its_plain_part(runs: Path, tmp_
     assert written == {"a/model.pt.mpt", "b/model.pt.mpt"}
 
 
+def test_files_of_one_place_keep_the_folders_that_tell_them_apart(runs: Path, tmp_path: Path) -> None:
+    (runs / "a" / "other.pt").write_bytes((runs / "a" / "model.pt").read_bytes())
+    for named in ((runs / "a", runs / "b"), (runs / "a" / "model.pt", runs / "b" / "model.pt", runs / "a")):
+        for status in ("converted", "done before"):
+            result = run(*named, "--into", tmp_path / "out", "--json")
+            assert set(statuses(result).values()) == {status}
+        written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.mpt")}
+        assert written == {"a/model.pt.mpt", "b/model.pt.mpt", "other.pt.mpt"}
+        shutil.rmtree(tmp_path / "out")
+
+
 def test_second_run_goes_on_where_the_first_stopped(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(runs, "--into", out)
@@ -157,11 +168,10 @@ def test_two_runs_into_one_folder_may_make_the_same_output(
         shutil.copyfile(written, target)
 
     meddle(monkeypatch, finish_first)
-    result = run(runs / "a", runs / "b", "--into", tmp_path / "first")
-    assert result.exit_code == 1  # b's model.pt would stand where a's does
-    assert run(runs / "a", "--into", tmp_path / "second").exit_code == 0
+    for folder in ("first", "second"):
+        assert run(runs / "a", "--into", tmp_path / folder).exit_code == 0
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["model.pt.mpt"]
     assert len(set(names)) == len(names) == 2  # no two outputs are verified under one name
-    assert [path.name for path in (tmp_path / "second").iterdir()] == ["model.pt.mpt"]
 
 
 def test_output_that_another_run_made_of_something_else_is_kept(

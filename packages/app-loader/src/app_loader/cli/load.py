@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from app_loader.cli._completing import CompletingCommand
 from app_loader.cli._options import code_option, json_option, store_option
@@ -44,7 +45,11 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool, ru
     from app_loader.store import Store
 
     today = None if rules is None else read_rules_option(rules)
+    asked = click.get_current_context().get_parameter_source("verify") is not ParameterSource.DEFAULT
     with open_archive(path) as archive:
+        has_witness = archive.manifest.witness is not None
+        if not has_witness and code == "trained" and not asked:
+            verify = "full"  # the trained code needs no proof, and a conversion has no witness
         archive.verify("structure" if verify == "structure" else "full")
         opened = Store(store)
         resolution = resolve_archive(archive, code, opened)
@@ -67,6 +72,8 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool, ru
         click.echo(json.dumps(document, indent=2))
     else:
         _print(path, policy, resolution, document)
+        if not has_witness:
+            click.echo("witness    none recorded: nothing says what the policy computed when it was saved")
 
 
 def _origin(policy: LoadedPolicy) -> dict[str, Any]:

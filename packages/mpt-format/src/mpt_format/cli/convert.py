@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mpt_format.cli.files import Unreadable, expand_paths
+from mpt_format.cli.files import Unreadable, expand_paths, tell_apart
 from mpt_format.cli.output import print_json, print_json_items, print_table, size_text
 from mpt_format.errors import ConversionError, MalformedDocumentError, escape_text
 
@@ -145,7 +145,8 @@ def _convert_many(
 
     unreadable: list[Unreadable] = []
     results = folder.resolve()
-    files = [found for found in expand_paths(paths, unreadable) if results not in Path(found[0]).resolve().parents]
+    found = expand_paths(paths, unreadable)
+    files = tell_apart(one for one in found if results not in Path(one[0]).resolve().parents)
     if not files and not unreadable:
         raise click.UsageError(f"No file matches {', '.join(escape_text(path) for path in paths)}.")
     told = Counter({"failed": len(unreadable)})

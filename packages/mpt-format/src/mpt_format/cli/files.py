@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -39,6 +39,24 @@ def expand_paths(paths: Sequence[str], unreadable: list[Unreadable]) -> Iterator
                 if file not in seen:
                     seen.add(file)
                     yield file, Path(file).name if base is None else os.path.relpath(file, base)
+
+
+def tell_apart(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Files with places, no two alike: files of one place keep their paths below the folder that they all lie in.
+
+    So `a/model.pt` and `b/model.pt`, each named by itself, keep the folders that tell them apart.
+    """
+    by_place: dict[str, list[str]] = {}
+    for file, place in found:
+        by_place.setdefault(place, []).append(file)
+    apart: list[tuple[str, str]] = []
+    for place, files in by_place.items():
+        if len(files) == 1:
+            apart.append((files[0], place))
+            continue
+        above = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])  # noqa: PTH100, PTH120
+        apart += [(file, os.path.relpath(file, above)) for file in files]
+    return apart
 
 
 def _plain_part(pattern: str) -> str:
