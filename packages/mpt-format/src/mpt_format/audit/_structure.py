@@ -19,14 +19,14 @@ from ._limits import Limits
 from ._nodes import BigInt, ByteArray, Call, DictNode, Global, Node, Persistent, SetNode
 from ._result import Severity, TopLevelEntry
 from ._stream import Stream
-from ._tensors import TensorRecord, find_tensor, is_tensor, storage_record
+from ._tensors import TensorRecord, is_tensor, outline_tensor, storage_record
 from ._walk import format_key
 
 _CLASS_FIRST = frozenset({"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__"})
 
 
 def describe_node(node: Node) -> tuple[str, TensorRecord | None]:
-    """The type of a node in words, with its length where it has one, and its tensor record if it is a tensor."""
+    """The type of a node in words, with its length where it has one, and the outline of a tensor if it is one."""
     kind = type(node)
     if kind is DictNode:
         return f"dict[{len(node) // 2}]", None
@@ -46,7 +46,7 @@ def describe_node(node: Node) -> tuple[str, TensorRecord | None]:
         return "storage" if storage_record(node) else "persistent object", None
     if not isinstance(node, Call):
         return kind.__name__, None
-    tensor = find_tensor(node)
+    tensor = outline_tensor(node)
     if tensor is not None:
         return _describe_tensor(tensor), tensor
     raw = find_bytes(node)

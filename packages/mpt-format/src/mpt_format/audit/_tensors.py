@@ -14,17 +14,18 @@ __all__ = [
     "find_reach",
     "find_tensor",
     "is_tensor",
+    "outline_tensor",
     "storage_item_size",
     "storage_record",
 ]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
-from ._nodes import Call, Global, Node, Persistent
+from ._nodes import Call, Global, Node, Persistent, TensorCall
 from ._stream import Event
-from ._torch_table import load_rules
+from ._torch_table import Rules, load_rules
 
 _STORAGE_DTYPES = {
     "torch.UntypedStorage": "uint8",
@@ -75,8 +76,7 @@ def storage_record(node: Event) -> StorageRecord | None:
     kind, key, location, length = pid[1:5]
     if type(kind) is not Global or type(length) is not int or length < 0 or not isinstance(key, str | int | bytes):
         return None
-    newest = list(load_rules().values())[-1]
-    dtype = _STORAGE_DTYPES.get(kind.full_name) or newest.storage_dtypes.get(kind.name)
+    dtype = _find_dtype(kind.full_name, kind.name)
     if dtype is None:
         return None
     view = pid[5] if len(pid) == 6 else None
@@ -87,7 +87,7 @@ def storage_record(node: Event) -> StorageRecord | None:
     return StorageRecord(
         key=key.decode("ascii", "replace") if isinstance(key, bytes) else str(key),
         dtype=dtype,
-        item_size_bytes=newest.dtype_sizes[dtype],
+        item_size_bytes=_newest_rules().dtype_sizes[dtype],
         length=length,
         location=location if isinstance(location, str) else "?",
         view=checked_view,
@@ -95,11 +95,37 @@ def storage_record(node: Event) -> StorageRecord | None:
 
 
 @cache
+def _newest_rules() -> Rules:
+    return list(load_rules().values())[-1]
+
+
+@cache
+def _find_dtype(full_name: str, name: str) -> str | None:
+    """The dtype of a storage class, by its dotted name and its own; None of what is none."""
+    return _STORAGE_DTYPES.get(full_name) or _newest_rules().storage_dtypes.get(name)
+
+
+@cache
 def storage_item_size(name: str) -> int:
     """Bytes of one element of a legacy storage class; 1 for untyped ones."""
-    newest = list(load_rules().values())[-1]
+    newest = _newest_rules()
     dtype = newest.storage_dtypes.get(name)
     return newest.dtype_sizes[dtype] if dtype is not None else 1
+
+
+def outline_tensor(node: Node) -> TensorRecord | None:
+    """The tensor that a node is, with its dtype and shape alone where it was read in one step; None when it is none."""
+    if type(node) is TensorCall and node.source is not None:  # its arguments are not made for this
+        kind, fit = node.source.parts.kind, node.source.fit
+        dtype, shape = _find_dtype(kind.full_name, kind.name), find_counts(fit.shape)
+        if dtype is not None and shape is not None and find_counts(fit.stride) is not None:
+            return _outline(dtype, shape)
+    return find_tensor(node)
+
+
+@lru_cache(1024)  # layers repeat: making a record takes longer than all else here
+def _outline(dtype: str, shape: tuple[int, ...]) -> TensorRecord:
+    return TensorRecord(kind="dense", dtype=dtype, shape=shape)
 
 
 def find_tensor(node: Node) -> TensorRecord | None:
@@ -173,7 +199,7 @@ def _read_dense_v3(args: tuple[Node, ...]) -> TensorRecord:
     if record.kind != "dense" or type(dtype) is not Global:
         return TensorRecord(kind="unknown")
     name = dtype.full_name.removeprefix("torch.")
-    newest = list(load_rules().values())[-1]
+    newest = _newest_rules()
     if name not in newest.dtype_sizes:
         return TensorRecord(kind="unknown")
     return replace(record, dtype=name, metadata=len(args) > 7 and bool(args[7]))
