@@ -103,6 +103,38 @@ def test_migrate_without_a_target_is_a_usage_error(zoo: Zoo) -> None:
     assert run(zoo, "migrate", zoo.save("0.1.0")).exit_code == 2
 
 
+def test_a_proof_without_the_trained_code_says_so_and_what_would_bring_it(zoo: Zoo) -> None:
+    path = zoo.save("0.1.0")
+    zoo.store.remove(next(entry for entry in zoo.store.entries() if entry.version == "0.1.0"))
+    done = run(zoo, "migrate", path, "--to", "0.3.0", "-o", zoo.folder / "new.mpt")
+    assert done.exit_code == 0
+    command = done.stdout.rpartition("to compare it too: ")[2]
+    assert command.startswith("mpt zoo add WHEEL --store ")
+    wheel = str(zoo.folder / "wheels" / "steady_zoo-0.1.0-py3-none-any.whl")
+    words = [wheel if word == "WHEEL" else word for word in shlex.split(command, comments=True)]
+    assert CliRunner().invoke(mpt, words[1:]).exit_code == 0
+    again = run(zoo, "migrate", path, "--to", "0.3.0", "-o", zoo.folder / "new.mpt", "--json")
+    assert json.loads(again.stdout)["missing_code"] == ""
+    assert json.loads(again.stdout)["proof"]["missing"] == []
+
+
+def test_a_batch_into_a_file_is_a_usage_error_and_one_of_nothing_says_so(zoo: Zoo) -> None:
+    path, empty = zoo.save("0.1.0"), zoo.folder / "empty"
+    empty.mkdir()
+    assert run(zoo, "migrate", path, "--to", "0.3.0", "--into", path).exit_code == 2
+    nothing = run(zoo, "migrate", empty, "--to", "0.3.0", "--into", zoo.folder / "into", "--json")
+    assert (nothing.exit_code, json.loads(nothing.stdout)) == (0, [])
+    assert str(empty) in nothing.stderr
+
+
+def test_a_target_in_a_folder_that_is_not_there_says_how_to_make_it(zoo: Zoo) -> None:
+    target = zoo.folder / "a folder" / "new.mpt"
+    refused = run(zoo, "migrate", zoo.save("0.1.0"), "--to", "0.3.0", "-o", target)
+    assert refused.exit_code == 1
+    words = shlex.split(refused.stderr.rpartition("first, `")[2].partition("`")[0])
+    assert words == ["mkdir", "-p", str(target.parent)]
+
+
 def test_draft_writes_a_file_that_is_python(zoo: Zoo) -> None:
     zoo.add("0.3.1")
     target = zoo.folder / "revision.py"

@@ -27,6 +27,7 @@ import functools
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from errno import ENOENT
 
 _PROBLEMS_SHOWN = 20
 
@@ -172,6 +173,9 @@ class ArchiveWriteError(ArchiveError, OSError):
     next_step = "free space or choose another folder, then save again; the previous file is unchanged"
 
     def __init__(self, path: str | None, problems: Iterable[ArchiveProblem], errno: int | None = None) -> None:
+        if errno == ENOENT and path is not None:
+            folder = escape_text(path).rpartition("/")[0]
+            self.next_step = f"make the folder first, `mkdir -p {shlex.quote(folder)}`, or choose another one"
         super().__init__(path, problems)
         self.errno = errno
 

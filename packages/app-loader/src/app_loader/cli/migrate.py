@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from app_loader.migration.write import MigrationReport
 
 
+_WIDTH = 100
+"""Characters of a reason in a table."""
+
+
 class _DefaultVerb(Verbs):
     """A group whose verb `run` may be left out: ``mpt migrate run.mpt`` is ``mpt migrate run run.mpt``."""
 
@@ -116,7 +120,11 @@ def run(
         return
     assert folder is not None
     items: list[BatchItem] = []
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"--into takes a folder, and {folder} is a file")
     total = len(find_archives(paths))
+    if not total:
+        click.echo(f"no *.mpt lies in {', '.join(map(str, paths))}", err=True)
     for item in migrate_many(paths, folder, code=code, store=opened, unproven=unproven):
         items.append(item)
         click.echo(f"[{len(items)}/{total}] {item.source}: {item.status}", err=True)
@@ -154,6 +162,7 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
     drafted = draft_revision(path, code=code, store=Store(store), trial=not no_trial)
     if output is None:
         click.echo(drafted.text)
+        click.echo(drafted.summary, err=True)
     else:
         output.write_text(drafted.text, encoding="utf-8")
         click.echo(f"{output}: {drafted.summary}")
@@ -311,6 +320,10 @@ def _print_report(report: MigrationReport, prove: bool) -> None:
         )
         if prove:
             _print_proof(report.proof)
+        for reason in report.proof.missing:
+            click.echo(f"not compared: {reason}")
+        if report.missing_code:
+            click.echo(f"to compare it too: {report.missing_code}")
 
 
 def _print_proof(proof: Proof) -> None:
@@ -322,8 +335,6 @@ def _print_proof(proof: Proof) -> None:
         for d in found
     ]
     print_table(("observations", "output", "largest difference", "outside", "elements", "note"), rows)
-    for reason in proof.missing:
-        click.echo(f"not compared: {reason}")
 
 
 def _item_document(item: BatchItem) -> dict[str, Any]:
@@ -337,6 +348,10 @@ def _item_document(item: BatchItem) -> dict[str, Any]:
     }
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
 def _print_items(items: list[BatchItem]) -> None:
     from mpt_format.cli.output import print_table
 
@@ -344,6 +359,8 @@ def _print_items(items: list[BatchItem]) -> None:
     for item in items:
         proof = item.report.proof if item.report else None
         said = item.error.splitlines()[1].strip() if "\n" in item.error else item.error
+        if proof and proof.missing:
+            said = f"not compared: {'; '.join(proof.missing)}"
         revisions = ", ".join(item.report.route) if item.report else ""
-        rows.append((item.source, item.status, revisions, f"{proof.largest:.3g}" if proof else "", said[:100]))
+        rows.append((item.source, item.status, revisions, f"{proof.largest:.3g}" if proof else "", _cut(said)))
     print_table(("archive", "status", "revisions", "largest difference", "why"), rows)

@@ -45,6 +45,8 @@ class MigrationReport:
         idempotent: migrating the result again changes nothing; a result that would change is refused.
         proof: the comparison of behaviours; None when it was not asked for.
         parent: content digest of the source.
+        missing_code: what to run so that the code it was trained with is at hand, for a proof on fresh observations;
+            empty when it was.
     """
 
     source: str
@@ -55,6 +57,7 @@ class MigrationReport:
     idempotent: bool
     proof: Proof | None
     parent: str
+    missing_code: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -67,6 +70,7 @@ class MigrationReport:
             "idempotent": self.idempotent,
             "proof": None if self.proof is None else self.proof.to_document(),
             "parent": self.parent,
+            "missing_code": self.missing_code,
         }
 
 
@@ -96,7 +100,8 @@ def migrate_archive(
     opened = store if isinstance(store, Store) else Store(store)
     source, target = Path(source), Path(target)
     if target.exists() and target.samefile(source):
-        raise MigrationError(str(source), ["the target is the source; a migration never overwrites what it read"])
+        told = f"mpt migrate {quote(str(source))} -o NEW.mpt"
+        raise MigrationError(str(source), ["the target is the source; a migration never overwrites what it read"], told)
     with open_archive(source) as archive, completed(source, store=opened, code=code):
         archive.verify("full")
         chosen = check_resolution(archive, resolve_archive(archive, code, opened))
@@ -115,7 +120,8 @@ def migrate_archive(
             _check_idempotence(archive, content, migrated, chosen)
             apart = spill.mapped(follow(archive, route).fitted(tensor_keys(module)))  # see Spill: a mapping of its own
             new = _load(archive, apart, chosen, architecture, rules)
-            proof = prove(archive, _load_trained(archive, opened), new, route)
+            trained, missing_code = _load_trained(archive, opened)
+            proof = prove(archive, trained, new, route)
             if not proof.held and not unproven:
                 again = f"mpt migrate {quote(str(source))} -o {quote(str(target))} --to {code} --unproven"
                 raise MigrationError(str(source), _said(proof), f"{again}   # writes it with the difference")
@@ -131,6 +137,7 @@ def migrate_archive(
             idempotent=True,
             proof=proof,
             parent=archive.manifest.content_digest,
+            missing_code=missing_code,
         )
 
 
@@ -170,13 +177,14 @@ def _load(
     return policy
 
 
-def _load_trained(archive: Archive, store: Store) -> Policy | None:
+def _load_trained(archive: Archive, store: Store) -> tuple[Policy | None, str]:
+    """Return the policy with the code it was trained with, or None and what to run to have that code at hand."""
     from app_loader.load import load_with, resolve_archive
 
     try:
-        return load_with(archive, resolve_archive(archive, "trained", store))
-    except LoaderError:
-        return None  # the proof says that it had no old code to compare with
+        return load_with(archive, resolve_archive(archive, "trained", store)), ""
+    except LoaderError as error:
+        return None, str(getattr(error, "next_command", ""))  # the proof says that it had no old code to compare with
 
 
 def _said(proof: Proof) -> list[str]:
