@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def test_draft_writes_a_file_that_is_python(zoo: Zoo) -> None:
     target = zoo.folder / "revision.py"
     assert run(zoo, "migrate", "draft", zoo.save("0.1.0"), "--to", "0.3.1", "-o", target).exit_code == 0
     compile(target.read_text(), str(target), "exec")
+
+
+def test_what_a_draft_offers_can_be_written_as_it_says(zoo: Zoo) -> None:
+    zoo.add("0.3.1")
+    drafted = run(zoo, "migrate", "draft", zoo.save("0.1.0"), "--to", "0.3.1", "--no-trial")
+    names: dict[str, Any] = {}
+    exec(compile(drafted.stdout, "revision.py", "exec"), names)
+    offered = re.findall(r"# (?:written as|then) (.+), in place of the Choose$", drafted.stdout, re.MULTILINE)
+    questions = names["REVISION"].open_questions
+    assert [eval(text, names).produces[0] for text in offered] == [question.key for question in questions]
+    assert len(offered) > 2
 
 
 def test_check_finds_the_zoos_own_revisions_in_order() -> None:

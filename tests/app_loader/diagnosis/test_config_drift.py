@@ -338,3 +338,14 @@ def test_a_revision_whose_tensors_do_not_fit_leads_from_the_migration_to_the_dia
     command = first.stdout.rpartition("next:")[2].strip()
     assert not command.startswith("mpt diagnose")
     assert zoo.paste(command).exit_code == 0
+
+
+def test_a_parameter_that_a_draft_drops_is_asked_for_by_the_check(zoo: DriftZoo) -> None:
+    source = SOURCE.replace("rules.actions.logit_count)", "rules.actions.logit_count, bias=False)")
+    zoo.add("2.0.0", source)
+    drafted = zoo.run("migrate", "draft", zoo.path, "--to", "2.0.0", "--no-trial")
+    text = drafted.stdout.replace('summary=""', 'summary="The head has no bias."')
+    zoo.add("2.0.1", source, migrations=finished(text, ""))
+    found = zoo.run("migrate", "check", "--distribution", "drift-zoo", "--code", "2.0.1")
+    assert found.exit_code == 1
+    assert [line.partition(": ")[2][:21] for line in found.stderr.splitlines()] == ["the Drop of 'out.bias"]

@@ -91,6 +91,7 @@ def draft_revision(path: str | Path, *, code: str = "current", store: Store, tri
             renames=renames,
             tried=found.settled,
             met=met,
+            shapes={tensor.key: tensor.shape for tensor in new},
             notes=[*_followed(route.ids), *same, *(f"Assumed: {said}" for said in sides.assumptions), *found.said],
         )
     lost = sum(isinstance(op, Drop) and not op.recomputed for op in ops)  # a person has to say why nothing is

@@ -139,6 +139,7 @@ def open_operations(
         ops.append(Choose(key=tensor.key, candidates=candidates, evidence=match.evidence))
     for tensor in open_old:
         if tensor.key not in asked:
-            reason = "nothing in the code takes it: say why nothing is lost"
-            ops.append(Drop(key=aside.get(tensor.key, tensor.key), reason=reason, recomputed=tensor.kind == "buffer"))
+            buffer = tensor.kind == "buffer"
+            reason = "a buffer that nothing in the code takes" if buffer else ""  # empty: the check asks for it
+            ops.append(Drop(key=aside.get(tensor.key, tensor.key), reason=reason, recomputed=buffer))
     return ops

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from mpt_format.errors import escape_text
-from policy_interface.migrations import Choose, TensorOp
+from policy_interface.migrations import Choose, Drop, TensorOp
 
 from app_loader.diagnosis.finding import Finding
 from app_loader.migration.draft.config_lines import config_lines
@@ -42,11 +42,13 @@ def format_revision(
     tried: Settled | None,
     met: bool | None,
     notes: Sequence[str] = (),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> str:
-    """Return the file."""
+    """Return the file; `shapes` are those of the new tensors, for what could be written in the place of a question."""
     steps = config_lines(config)
     written = {name for line in steps for name in (line.operation, *line.offered)}
-    names = sorted({type(op).__name__ for op in tensors} | written)
+    offered = {"Rename" if op.candidates else "Add" for op in tensors if isinstance(op, Choose)}
+    names = sorted({type(op).__name__ for op in tensors} | written | offered)
     text = _HEAD.format(
         written_by=_quoted(written_by),
         version=_quoted(version),
@@ -78,8 +80,9 @@ def format_revision(
     for op in tensors:
         if isinstance(op, Choose):
             lines += [f"        # {_in_one_line(sentence)}" for sentence in op.evidence]
-            lines.append(f"        # choose: {_in_one_line(' | '.join(op.candidates)) or 'nothing fits, is it new?'}")
-        lines.append(f"        {_source(op)},")
+            lines += [f"        # {_in_one_line(said)}" for said in _choices(op, (shapes or {}).get(op.key))]
+        asked = "  # say why nothing is lost" if isinstance(op, Drop) and not op.reason else ""
+        lines.append(f"        {_source(op)},{asked}")
     lines += ["    ),", "    reviewed=False,", ")"]
     return text + "\n".join(lines) + "\n"
 
@@ -100,6 +103,16 @@ def _literal(text: str) -> str:
 
 def _as_name(text: str) -> str:
     return re.sub(r"\W", "_", text)
+
+
+def _choices(op: Choose, shape: tuple[int, ...] | None) -> list[str]:
+    """Say what can be chosen, and how it is written."""
+    if op.candidates:
+        written = f"Rename(old={op.candidates[0]!r}, new={op.key!r})"
+        return [f"choose: {' | '.join(op.candidates)}", f"written as {written}, in place of the Choose"]
+    size = "..." if shape is None else repr(shape)
+    written = f"Add(key={op.key!r}, shape={size}, init='zeros', reason='')"
+    return ["choose: nothing fits, is it new?", f"then {written}, in place of the Choose"]
 
 
 def _source(op: TensorOp) -> str:
