@@ -54,7 +54,7 @@ def check(words: list[str]) -> None:
     """
     verb: click.Command = mpt
     context = click.Context(mpt)
-    while isinstance(verb, click.Group) and words and words != ["--help"]:
+    while isinstance(verb, click.Group) and words and words[0] != "VERB" and words != ["--help"]:
         name, found, words = verb.resolve_command(context, words)
         assert found is not None, name
         verb, context = found, click.Context(found, info_name=name)
