@@ -44,12 +44,6 @@ class Package:
         table = tomllib.loads((self.folder / "pyproject.toml").read_text())
         return Version(table["project"]["version"])
 
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """The extras that pyproject.toml declares."""
-        table = tomllib.loads((self.folder / "pyproject.toml").read_text())
-        return tuple(table["project"].get("optional-dependencies", {}))
-
     def write_version(self, version: Version) -> None:
         """Write the version into pyproject.toml; nothing else in it changes."""
         path = self.folder / "pyproject.toml"

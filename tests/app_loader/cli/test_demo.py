@@ -14,10 +14,11 @@ WHEELHOUSE = Path(__file__).parents[3] / "wheelhouse"
 
 def test_the_demo_trains_saves_and_loads_the_same_policy_in_another_process(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "mpt_format", "demo", "--wheelhouse", str(WHEELHOUSE)],
-        cwd=tmp_path, env={**os.environ, "MPT_STORE": str(tmp_path / "store")}, capture_output=True, text=True,
+        [sys.executable, "-m", "mpt_format", "demo", "--wheelhouse", str(WHEELHOUSE), "--store", "my store"],
+        cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert f"mpt load run.mpt --store '{tmp_path / 'my store'}'" in done.stdout
     assert "action for action" in done.stdout
     assert "model_zoo.mlp_actor_critic.MlpActorCritic [model-zoo 0.1.0]" in done.stdout
     with open_archive(tmp_path / "run.mpt") as archive:

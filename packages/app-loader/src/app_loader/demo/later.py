@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from app_loader.code import find_installed
-from app_loader.demo.train import actions_digest
+from app_loader.commands import complete
+from app_loader.demo.train import ENVIRONMENT, actions_digest
 from app_loader.errors import LoaderError
 from app_loader.load import check_witness, load_policy
 from app_loader.loaded import LoadedPolicy
@@ -76,9 +77,8 @@ def main(archive: str, store: str) -> int:
     same = load_old_beside_new(Path(archive), opened, console)
     try_newest(Path(archive), opened, console)
     console.rule("next", align="left")
-    for command in ("inspect", "load", "eval --env CartPole-v1", "diagnose"):
-        verb, _, options = command.partition(" ")
-        console.print(f"  uv run mpt {verb} {archive} {options}".rstrip())
+    for command in ("inspect ARCHIVE", "load ARCHIVE", f"eval ARCHIVE --env {ENVIRONMENT}", "diagnose ARCHIVE"):
+        console.print(f"  uv run {complete(f'mpt {command}', archive=archive, store=opened)}", markup=False)
     return 0 if same else 1
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from ._judge import find_callee_name
 from ._nodes import Call, Global, Node
-from ._result_type import find_numpy_dtype_class, result_type
+from ._result_type import find_numpy_dtype_class
 from ._stream import Event
 from ._torch_rules import find_refusal, torch_name
 from ._torch_table import Rules, load_rules
@@ -153,8 +153,3 @@ def describe_allowlisting(name: str, events: list[Event], extra: Iterable[str], 
 def _is_attribute(events: list[Event]) -> bool:
     """Whether the name is what `getattr` gives, and so no name that the file imports."""
     return any(isinstance(event, Call) and find_callee_name(event.func) == "builtins.getattr" for event in events)
-
-
-def describe_type(node: Node) -> str:
-    """The type that a node would have, for sentences."""
-    return result_type(node)
