@@ -190,6 +190,21 @@ def test_a_companion_is_pinned_by_its_own_digest_in_the_archive(
     assert load_policy(tmp_path / "run.mpt", store=store, verify="witness").origin.mode == "isolated"
 
 
+def test_what_an_archive_pins_and_the_store_has_is_not_looked_for(
+    pair: Callable[[float], list[Path]], store: Store, rules: GameRules, tmp_path: Path
+) -> None:
+    trained, other = store.add(pair(1.0)), store.add(pair(2.0)[:1])
+    save_policy(StoredCode(trained).architecture_class("tiny")().make_policy(rules), tmp_path / "run.mpt")
+    with open_archive(tmp_path / "run.mpt") as archive:
+        record = archive.manifest.code
+    assert record is not None
+    assert add_archive(store, record, Settings()).digest == trained.digest
+    store.remove(trained)
+    with pytest.raises(SourceRefusedError):  # the main wheel alone is not the unit that was pinned
+        add_archive(store, record, Settings())
+    assert [entry.digest for entry in store.entries()] == [other.digest]
+
+
 def test_another_companion_is_refused_before_it_is_stored(
     pair: Callable[[float], list[Path]], store: Store, rules: GameRules, tmp_path: Path
 ) -> None:

@@ -46,6 +46,8 @@ def add_archive(
 ) -> Entry:
     """Add the code that an archive pins: from a wheelhouse or index by digest, or built again from its recorded source.
 
+    What the store has already is returned as it is, wherever it came from.
+
     Args:
         store: where to add it.
         record: the manifest's code record.
@@ -72,6 +74,9 @@ def add_archive(
             ["the archive pins no wheel, because its code was no wheel when it was saved"],
             _BY_HAND if record.commit is None else rebuild_command(repository or record.repository, archive),
         )
+    stored = next((e for e in store.entries() if e.digest == (record.unit_sha256 or record.wheel_sha256)), None)
+    if stored is not None and not companions:
+        return stored  # by the digest of all that is pinned: there is nothing to look for
     with tempfile.TemporaryDirectory() as scratch:
         wheels = [str(path) for path in take_pinned(pinned, settings, Path(scratch))]
         return add_requirement(
