@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,40 @@ def test_output_on_a_full_disk_is_told_in_a_line(share: Path, monkeypatch: pytes
     told = run(share)
     assert told.exit_code == 1
     assert "No space left on device" in told.stderr and isinstance(told.exception, SystemExit)
+
+
+def test_gate_minds_what_is_new(share: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.json"
+    known.write_text(run(share, "--json").stdout)
+    before = run(share, "--known", known)
+    assert before.exit_code == 0
+    assert before.stdout.splitlines()[-1] == "3 ok, 8 known"
+    assert "what is wrong" not in before.stdout
+
+    torch.save({"w": torch.ones(2), "stage": Stage.TRAINING}, share / "c" / "new.pt")
+    after = run(share, "--known", known, "--report", tmp_path / "news.md")
+    assert after.exit_code == 1
+    assert after.stdout.splitlines()[-1] == "3 ok, 1 incompatible, 8 known"
+    assert "new.pt" in (tmp_path / "news.md").read_text() and "last.pt" not in (tmp_path / "news.md").read_text()
+    assert len(json.loads(run(share, "--known", known, "--json").stdout)) == 12
+
+
+def test_known_file_with_another_cause_is_new(share: Path, tmp_path: Path) -> None:
+    known, file = tmp_path / "known.json", share / "b" / "last.pt"
+    known.write_text(run(file, "--json").stdout)  # of one file an object
+    assert run(file, "--known", known).exit_code == 0
+    torch.save({"w": torch.ones(5), "other": Stage.TRAINING}, file)
+    assert run(file, "--known", known).exit_code == 0  # the same cause at another place
+    torch.save({"w": torch.ones(5), "when": datetime.datetime(2024, 1, 1)}, file)
+    assert run(file, "--known", known).exit_code == 1
+    file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    known.write_text(run(file, "--json").stdout)
+    assert run(file, "--known", known).exit_code == 3  # a dangerous file is never known
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '[{"file": "x"}]', "[" * 100_000, '{"file": [], "findings": []}'])
+def test_list_of_what_is_known_is_read_strictly(share: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "known.json").write_text(text)
+    told = run(share, "--known", tmp_path / "known.json")
+    assert told.exit_code == 1 and "--json" in told.stderr
+    assert run(share, "--known", tmp_path / "missing.json").exit_code == 1

@@ -6,7 +6,7 @@ counts and one example of each cause are kept, whatever the number of files.
 
 from __future__ import annotations
 
-__all__ = ["Cause", "Causes", "Told", "find_alike", "find_causes", "find_folder"]
+__all__ = ["Cause", "Causes", "Told", "find_alike", "find_causes", "find_folder", "key_of"]
 
 import json
 from collections import Counter
@@ -62,7 +62,7 @@ def find_causes(audit: FileAudit) -> list[Told]:
         hint = f"it is no checkpoint: {audit.description}"
         told[audit.container,] = Told(("notckpt", audit.container), audit.container, hint, audit.file)
     for finding in audit.findings:
-        key = _key(finding)
+        key = key_of(finding.severity, finding.kind, finding.name)
         if finding.severity != "info" and key not in told:
             name = f"{finding.kind} ({finding.name})" if finding.name and finding.kind != "opcode" else finding.kind
             example = f"{finding.path} in {audit.file}" if finding.path else audit.file
@@ -96,10 +96,11 @@ class Causes:
         )
 
 
-def _key(finding: Finding) -> tuple[str, ...]:
-    if finding.severity == "malformed" or finding.kind == "opcode":  # each has its own byte, all say one thing
-        return (finding.severity, finding.kind)
-    return (finding.severity, finding.kind, finding.name or "")
+def key_of(severity: str, kind: str, name: str | None) -> tuple[str, ...]:
+    """What tells the cause of a finding from others."""
+    if severity == "malformed" or kind == "opcode":  # each has its own byte, all say one thing
+        return (severity, kind)
+    return (severity, kind, name or "")
 
 
 def _instead(finding: Finding) -> str:

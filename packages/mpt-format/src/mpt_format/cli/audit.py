@@ -28,6 +28,7 @@ from mpt_format.errors import AuditError, escape_text
 if TYPE_CHECKING:
     from mpt_format.audit._html import TreeNode
     from mpt_format.audit._result import Verdict
+    from mpt_format.cli.known import KnownAudits
 
     Page: TypeAlias = tuple[FileAudit, TreeNode | None]
 
@@ -51,6 +52,13 @@ _FILES_PER_JOB = 500
     type=click.Choice(VERDICTS[1:-1]),
     metavar="VERDICT",
     help="A verdict that does not count for the exit code; may be repeated.",
+)
+@click.option(
+    "--known",
+    "known_path",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="JSON of an earlier audit: only what is new is told, and counts for the exit code.",
 )
 @click.option(
     "--max-opcodes", type=click.IntRange(min=1), metavar="COUNT", help="Stop reading a pickle after so many turns."
@@ -85,6 +93,7 @@ def audit(
     output: str | None,
     tolerate: tuple[Verdict, ...] = (),
     jobs: int | None = None,
+    known_path: str | None = None,
 ) -> None:
     """Say what keeps checkpoints from loading under weights_only=True, and where.
 
@@ -121,6 +130,10 @@ def audit(
         tree=html_path is not None,
     )
     told = _Told(folders={file: find_folder(file, place) for file, place in found})
+    if known_path is not None:
+        from mpt_format.cli.known import read_known
+
+        told.known, summary = read_known(known_path), True
     jobs = min(len(files), jobs or _choose_jobs(len(files)))
     documents = _tell_each(files, _answer_each(files, partial(answer_file, wanted=wanted), jobs), unreadable, told)
     if not as_json:
@@ -158,6 +171,8 @@ class _Told:
     folders: dict[str, str] = field(default_factory=dict)
     """File -> the folder that it counts for."""
     causes: Causes = field(default_factory=Causes)
+    known: KnownAudits | None = None
+    known_count: int = 0
 
     @property
     def audits(self) -> list[FileAudit]:
@@ -177,6 +192,10 @@ def _tell_each(
             if isinstance(answer, AuditError):
                 told.errors.append(answer)
                 yield format_json({"file": name, "error": str(answer)})
+                continue
+            if told.known is not None and told.known.holds(name, answer.verdict, answer.causes):
+                told.known_count += 1
+                yield answer.json or ""
                 continue
             if answer.audit is not None:
                 told.pages.append((answer.audit, answer.tree))
@@ -220,14 +239,16 @@ def _progress(
 def _print(told: _Told, as_table: bool) -> None:
     from mpt_format.audit._text import count_verdicts, format_audit, format_causes
 
-    if as_table and told.rows:
+    if as_table and (told.rows or told.known_count):
         ranks: dict[str, int] = {verdict: -rank for rank, verdict in enumerate(VERDICTS)}
         ordered = sorted(told.rows, key=lambda row: ranks[row[0]])
         print_table(("verdict", "container", "findings", "newest torch", "file"), ordered)
         for line in format_causes(told.causes) if len(told.rows) > 1 else ():
             click.echo(line)
-        unread = f", {len(told.errors)} could not be read" if told.errors else ""
-        click.echo("\n" + count_verdicts(told.counts) + unread)
+        counts = [count_verdicts(told.counts)] if told.counts else []
+        counts += [f"{told.known_count} known"] if told.known_count else []
+        counts += [f"{len(told.errors)} could not be read"] if told.errors else []
+        click.echo("\n" + ", ".join(counts))
     elif not as_table:
         for one in told.audits:
             click.echo(format_audit(one))
