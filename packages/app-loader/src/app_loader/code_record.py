@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mpt_format import CodeRecord
-from packaging.requirements import Requirement
 from policy_interface import Origin, PolicyArchitecture, origin_of
 
 from app_loader.code import Code, InstalledCode, StoredCode
 from app_loader.edited import EditedSourceWarning, find_edited
 from app_loader.errors import BuildError
 from app_loader.isolated import known_units
-from app_loader.judge import CONTRACT
+from app_loader.judge import CONTRACT, judge_requirements
 from app_loader.provenance import Provenance, find_provenance, strip_credentials
 from app_loader.store import Entry
 
@@ -169,9 +168,9 @@ def _provenance(code: Code, package: str) -> Provenance:
 
 
 def _requires(code: Code) -> dict[str, Any]:
-    ranges = [r.specifier for r in map(Requirement, code.requires) if r.name == CONTRACT]
+    ranges = [each.specifier for each in judge_requirements(code.requires, [CONTRACT])]
     found: dict[str, Any] = {
-        "policy_interface": str(ranges[0]) if ranges else "",
+        "policy_interface": ranges[0] if ranges else "",
         "distributions": list(code.requires),
     }
     if isinstance(code, StoredCode) and len(code.entry.wheels) > 1:

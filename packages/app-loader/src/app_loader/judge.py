@@ -6,16 +6,18 @@ often drawn with care; so it is told, with what was there then, and the code has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from app_loader.code import Code, StoredCode
 from app_loader.errors import IncompatibleInterfaceError
-from app_loader.store.shared import SharedLibrary, judge_shared_libraries
+from app_loader.store.shared import SharedLibrary, applies, judge_shared_libraries
 
 CONTRACT = "policy-interface"
 
@@ -43,7 +45,10 @@ class Requires:
         """Whether the installed version lies in the range; prereleases count."""
         if self.installed is None:
             return False
-        return Requirement(f"x{self.specifier}").specifier.contains(self.installed, prereleases=True)
+        try:
+            return SpecifierSet(self.specifier).contains(self.installed, prereleases=True)
+        except InvalidSpecifier:
+            return False
 
 
 def judge_requirements(requirements: Iterable[str], names: Iterable[str]) -> list[Requires]:
@@ -51,9 +56,14 @@ def judge_requirements(requirements: Iterable[str], names: Iterable[str]) -> lis
     wanted = {canonicalize_name(name) for name in names}
     judged = []
     for text in requirements:
-        requirement = Requirement(text)
-        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if canonicalize_name(requirement.name) in wanted and applies:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            name, said = _split(text)
+            if canonicalize_name(name) in wanted:  # what cannot be read is not met
+                judged.append(Requires(name=name, specifier=said, installed=_installed_version(name)))
+            continue
+        if canonicalize_name(requirement.name) in wanted and applies(requirement):
             judged.append(
                 Requires(
                     name=requirement.name,
@@ -101,6 +111,13 @@ def table_of(libraries: Sequence[SharedLibrary]) -> str:
     rows += [(each.name, each.asked or "any", each.then or "unknown", each.installed or "none") for each in libraries]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the name at the beginning of a requirement that is none, and the rest of it."""
+    found = re.match(r"\s*([A-Za-z0-9._-]*[A-Za-z0-9])?\s*(.*)", text, re.DOTALL)
+    assert found is not None  # it fits every text
+    return found[1] or "", found[2]
 
 
 def _installed_version(name: str) -> str | None:

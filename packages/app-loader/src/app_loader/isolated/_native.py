@@ -65,7 +65,7 @@ def source_beside(compiled: str) -> Path | None:
 def _imported(source: Path, module: str, folder: Path, compiled: dict[str, str]) -> Iterator[str]:
     try:
         tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # importing it says what is wrong
     package = module if source.name == "__init__.py" else module.rpartition(".")[0]
     for statement in _certain(tree.body):

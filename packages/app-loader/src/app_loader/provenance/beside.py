@@ -53,7 +53,7 @@ def _imports(text: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the module of each import, with its leading dots, and the names that are taken from it."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return  # it cannot be imported by anything
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from app_loader.child_process import run, uv_environment
 from app_loader.credentials import hide_credentials
 from app_loader.settings import Settings
+from app_loader.store.shared import applies
 from app_loader.uv_command import uv_command
 
 _TIMEOUT_S = 120.0
@@ -49,7 +50,7 @@ def choose_sources(requires: Sequence[Requirement], settings: Settings, scratch:
     Raises:
         UnpinnedBuildError: something cannot be had, or only from where it may not come from.
     """
-    asked = [each for each in requires if each.marker is None or each.marker.evaluate({"extra": ""})]
+    asked = [each for each in requires if applies(each)]
     if offline or not any(_listed(each.name, settings) for each in asked):
         return [*_find_links(settings), "--offline"]
     pinned = _pin(asked, settings)

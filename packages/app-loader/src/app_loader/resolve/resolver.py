@@ -94,6 +94,8 @@ def _wheels(
             continue
         if name != canonicalize_name(record.distribution) or not _same_version(str(of), version):
             continue
+        if not wheel.is_file():  # a pipe is waited for without end
+            continue
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         fits = sha256 is None or digest == sha256
         reason = f"not in the store; mpt zoo add {wheel}" if fits else f"{wheel} has another sha256 than the pinned one"

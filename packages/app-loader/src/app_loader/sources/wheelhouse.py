@@ -26,7 +26,7 @@ def find_wheels(folders: Iterable[Path], requirement: Requirement, sha256: str |
                 name, version, _, _ = parse_wheel_filename(path.name)
             except InvalidWheelFilename:
                 continue
-            if name != canonicalize_name(requirement.name):
+            if name != canonicalize_name(requirement.name) or not path.is_file():  # a pipe is waited for without end
                 continue
             if not requirement.specifier.contains(version, prereleases=True):
                 continue

@@ -150,11 +150,11 @@ def scan_files(site: Path, files: Iterable[str], roots: frozenset[str]) -> ScanR
         if not _TEXT.search(text):
             continue
         try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):
+            found = list(_sightings(ast.parse(text), name, roots))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: it is nested too deeply
             unreadable.append(name)
             continue
-        for kind, sighting in _sightings(tree, name, roots):
+        for kind, sighting in found:
             lists[kind].append(sighting)
     loads = any(each.text.partition(":")[0] in _LOADING for each in lists["change"])
     return ScanReport(

@@ -51,7 +51,7 @@ def judge_shared_libraries(
         except InvalidRequirement:
             continue  # an old metadata spelling: it says nothing that could be judged
         name = canonicalize_name(requirement.name)
-        if name in private or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
+        if name in private or not applies(requirement):
             continue
         installed = _installed(name)
         met = installed is not None and requirement.specifier.contains(installed, prereleases=True)
@@ -60,6 +60,14 @@ def judge_shared_libraries(
             name=requirement.name, asked=asked, installed=installed, met=met, then=then.get(name)
         )
     return list(judged.values())
+
+
+def applies(requirement: Requirement) -> bool:
+    """Whether a requirement applies to this interpreter; one whose condition nobody can judge does."""
+    try:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    except (ValueError, LookupError):  # a comparison that is none, a variable of another tool
+        return True
 
 
 def _installed(name: str) -> str | None:

@@ -86,6 +86,8 @@ def wheel_sha256(path: Path) -> str:
         UnsafeWheelError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise UnsafeWheelError(str(path), ["it is no regular file"], "uv build --wheel")
         with path.open("rb") as file:
             return file_sha256(file)
     except FileNotFoundError:

@@ -62,7 +62,7 @@ def _attributes(sources: Mapping[str, str]) -> dict[str, dict[str, str]]:
     for text in sources.values():
         try:
             tree = ast.parse(text)
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         for node in ast.walk(tree):
             if not isinstance(node, ast.ClassDef):
