@@ -272,3 +272,18 @@ def test_losses_are_told_once_for_all_files_also_of_what_was_done_before(runs: P
         assert "     3  root['epochs'][" in output
         assert output.count("a set -> ") == 1
     assert "5 done before" in told[1]
+
+
+def test_interrupted_batch_says_so_and_goes_on_from_there(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(written: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    arguments = ["convert", str(runs / "a"), str(runs / "b"), "--into", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        meddle(patched, interrupt)
+        told = CliRunner().invoke(mpt, arguments)
+    assert told.exit_code == 130
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert CliRunner().invoke(mpt, arguments).exit_code == 0

@@ -209,7 +209,7 @@ def _print_failures(groups: list[tuple[str, list[Path]]]) -> None:
         first, *below = reason.splitlines()
         example = escape_text(str(sources[0]))
         click.echo(f"{len(sources):>6}  {escape_text(first)}")
-        for line in (*below, f"as {example}" if len(sources) > 1 else f"FILE is {example}"):
+        for line in (*below, f"as {example}"):
             click.echo(f"        {escape_text(line)}")
     if len(groups) > _SHOWN:
         rest = sum(len(sources) for _, sources in groups[_SHOWN:])

@@ -16,6 +16,8 @@ from mpt_format.cli.verbs import BUILT_IN, joined_verbs, load_verb
 from mpt_format.errors import MptError, escape_text
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_INTERRUPTED = 130
+"""128 and SIGINT, as shells say it."""
 
 
 class VerbGroup(click.Group):
@@ -63,6 +65,9 @@ class VerbGroup(click.Group):
         except MptError as error:
             show_error(error)
             ctx.exit(1)
+        except KeyboardInterrupt:  # not 1, which says that something was found or refused
+            click.echo("mpt: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
         except OSError as error:
             if error.errno in _NO_ROOM and error.filename is None:  # what is printed goes to a file on a full disk
                 click.echo(f"mpt: the output cannot be written: {error.strerror}; make room", err=True)

@@ -105,13 +105,14 @@ def convert_many(
 
 
 def group_failures(items: Iterable[BatchItem]) -> list[tuple[str, list[Path]]]:
-    """Each reason with the files that failed for it, most files first; a file's own path in its reason reads FILE."""
-    groups: dict[str, list[Path]] = {}
+    """Each reason with the files that failed for it, most files first; where it is one of several it reads FILE."""
+    groups: dict[str, list[BatchItem]] = {}
     for item in items:
         if item.status == "failed":
             reason = _without(_without(item.error, item.target, "OUTPUT"), item.source, "FILE")
-            groups.setdefault(reason, []).append(item.source)
-    return sorted(groups.items(), key=lambda group: -len(group[1]))
+            groups.setdefault(reason, []).append(item)
+    ranked = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return [(reason if len(alike) > 1 else alike[0].error, [item.source for item in alike]) for reason, alike in ranked]
 
 
 def _without(reason: str, path: Path, word: str) -> str:
