@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -126,3 +127,23 @@ def test_the_digest_of_a_package_below_a_bytecode_folder_still_sees_its_files(tm
     full.mkdir(parents=True)
     (full / "a.py").write_text("x = 1\n")
     assert package_digest(full) != package_digest(empty)
+
+
+def test_code_behind_a_link_to_a_folder_counts_in_the_digest_of_a_package(tmp_path: Path) -> None:
+    """It is imported, and a build takes it along: with other code there, the package is another one."""
+    package, elsewhere = tmp_path / "toy_zoo", tmp_path / "shared" / "inner"
+    for folder in (package, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+    (elsewhere / "scale.py").write_text("scale = 1\n")
+    (package / "inner").symlink_to(elsewhere)
+    (package / "inner" / "again").symlink_to(package)  # a circle ends
+    (package / "up").symlink_to("..")
+    before = package_digest(package)
+    plain = tmp_path / "plain"
+    shutil.copytree(elsewhere, plain / "inner", ignore=lambda *_: {"again"})
+    (plain / "__init__.py").write_text("")
+    (elsewhere / "again").unlink()
+    assert package_digest(package) == package_digest(plain)  # as a wheel of it has
+    (elsewhere / "scale.py").write_text("scale = 2\n")
+    assert package_digest(package) not in (before, package_digest(plain))

@@ -359,3 +359,16 @@ def test_a_remote_is_recorded_as_it_is_meant_elsewhere(
     git("config", "branch.main.remote", "mirror")
     git("remote", "add", "origin", "https://example.org/other")
     assert find_provenance(package).repository == recorded.format(parent=repository.parent)
+
+
+def test_a_link_of_the_package_that_leads_out_of_the_repository_is_named(
+    package: Path, git: Git, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "part.py").write_text("scale = 1\n")
+    (package / "within.py").symlink_to("doomed.py")
+    (package / "new").symlink_to(tmp_path / "elsewhere")
+    assert [each.partition(":")[0] for each in find_provenance(package).unrecorded] == ["packages/zoo/toy_zoo/new"]
+    git("add", ".")
+    git("commit", "--quiet", "-m", "linked")
+    assert len(find_provenance(package).unrecorded) == 1

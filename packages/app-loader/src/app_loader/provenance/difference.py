@@ -193,6 +193,9 @@ class _Files:
 
     def _sort(self, name: str, filter_: str | None, blob: str | None) -> None:
         of_sources = self._within(name, self._sources)
+        path = self._tree.top / name
+        if of_sources and path.is_symlink() and not path.resolve().is_relative_to(self._tree.top.resolve()):
+            self.unrecorded.append(f"{name}: a link to {path.resolve()}, outside of the repository")
         if filter_ == "lfs" and blob is not None and self._is_large_file(name, blob):
             return
         if filter_ is not None and filter_ != "lfs":
