@@ -46,7 +46,7 @@ def read_known(path: str) -> KnownAudits:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AuditError(
             f"--known {escape_text(path)}: expected what `mpt audit --json` prints; "
-            f"write it with `mpt audit PATH... --json > {escape_text(path)}`"
+            "write it with `mpt audit PATH --json`"
         ) from None
 
 
