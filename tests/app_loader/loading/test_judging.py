@@ -9,9 +9,10 @@ from importlib import metadata
 import pytest
 from app_loader import errors, load_policy, save_policy
 from app_loader.code import StoredCode
-from app_loader.judge import SharedLibraryWarning, judge_requirements
+from app_loader.judge import SharedLibraryWarning, judge_requirements, table_of
 from app_loader.package_digest import package_digest
 from app_loader.resolve import Candidate, Resolution
+from app_loader.store.shared import SharedLibrary
 from policy_interface import Problem
 
 from tests.app_loader.loading.conftest import tiny_source
@@ -107,3 +108,8 @@ def test_a_shared_library_outside_its_range_is_told_before_the_code_runs_and_ask
         load_policy(tmp_path / "run.mpt", store=store)
     with pytest.warns(SharedLibraryWarning):
         load_policy(tmp_path / "run.mpt", store=store, verify="structure")
+
+
+def test_what_an_archive_says_was_there_does_not_steer_a_terminal() -> None:
+    library = SharedLibrary(name="numpy", asked="<1", installed="2.0", met=False, then="\x1b[2J\u202e1.0")
+    assert {"\x1b", "\u202e"}.isdisjoint(table_of([library]))

@@ -63,7 +63,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeWhee
                 elif self.path.startswith("/simple/"):
                     self.page(self.path.strip("/").rpartition("/")[2])
                 else:
-                    file = folder / self.path.rpartition("/")[2]
+                    file = folder / self.path.partition("?")[0].rpartition("/")[2]
                     self.answer(200 if file.is_file() else 404, file.read_bytes() if file.is_file() else b"")
 
             do_HEAD = do_GET

@@ -10,6 +10,7 @@ import pytest
 from app_loader.errors import IntegrityError, SourceRefusedError
 from app_loader.settings import Index, Settings
 from app_loader.sources import add_archive, add_requirement, fetch_wheels
+from app_loader.sources.download import download_wheel
 from app_loader.sources.wheelhouse import wheel_sha256
 from app_loader.store import Store
 from mpt_format import CodeRecord
@@ -136,3 +137,17 @@ def test_bytes_that_were_not_announced_are_refused(
     with pytest.raises(IntegrityError):
         add_requirement(store, "model-zoo==0.1.0", settings((index.url, "model-zoo")), resolve_companions=False)
     assert store.entries() == []
+
+
+def test_a_signed_url_is_asked_for_as_it_is_and_shown_without_its_signature(
+    make_wheel: MakeWheel, serve: ServeWheels, tmp_path: Path
+) -> None:
+    wheel = make_wheel("toy-zoo", "1.0", {"toy_zoo.py": ""})
+    index = serve([wheel])
+    url = f"{index.url.removesuffix('/simple')}/files/{wheel.name}?signature=secret"
+    taken = download_wheel(url, tmp_path / wheel.name, None, indexes=[])
+    assert taken.read_bytes() == wheel.read_bytes()
+    assert index.asked == [(f"/files/{wheel.name}?signature=secret", "")]
+    with pytest.raises(SourceRefusedError) as caught:
+        download_wheel(url.replace("toy_zoo", "other"), tmp_path / "x", None, indexes=[])
+    assert "secret" not in str(caught.value)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from mpt_format.errors import escape_text
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -107,8 +108,9 @@ def find_outside(code: Code, recorded: Mapping[str, str]) -> list[SharedLibrary]
 
 def table_of(libraries: Sequence[SharedLibrary]) -> str:
     """Return a table of shared libraries: what is asked for, what was there then, what is here now."""
-    rows = [("shared library", "asked for", "then", "now")]
+    rows: list[tuple[str, ...]] = [("shared library", "asked for", "then", "now")]
     rows += [(each.name, each.asked or "any", each.then or "unknown", each.installed or "none") for each in libraries]
+    rows = [tuple(map(escape_text, row)) for row in rows]  # what was there then is what an archive says
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
 

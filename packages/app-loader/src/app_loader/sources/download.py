@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from app_loader.credentials import find_credentials, hide_credentials, strip_credentials
 from app_loader.errors import IntegrityError, SourceRefusedError
@@ -65,7 +65,7 @@ def download_wheel(url: str, target: Path, announced: str | None, *, indexes: Se
         IntegrityError: its bytes are not those announced.
     """
     shown = strip_credentials(url)
-    request = urllib.request.Request(shown)
+    request = urllib.request.Request(_without_credentials(url))
     credentials = next(
         filter(None, (find_credentials(each) for each in (url, *indexes) if _same_host(url, each))), None
     )
@@ -84,6 +84,12 @@ def download_wheel(url: str, target: Path, announced: str | None, *, indexes: Se
     except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
         raise SourceRefusedError(shown, [hide_credentials(str(error))], _ADVICE) from None
     return _checked(target, announced, shown)
+
+
+def _without_credentials(url: str) -> str:
+    """Return what is asked for: a query is part of it, as in a signed URL, and user and password are not."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
 
 
 def _checked(target: Path, announced: str | None, source: str) -> Path:
