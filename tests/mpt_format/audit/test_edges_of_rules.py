@@ -13,7 +13,7 @@ from mpt_format.audit import audit_bytes
 from tests.attacks.audit.attacks import glob, p2, pack, text
 
 from .agreement import load_with_torch, running_version
-from .odd_calls import VALUES, dense, number, row, storage, tensor
+from .odd_calls import VALUES, dense, layout, number, row, storage, tensor
 
 _HOOKS = VALUES["OrderedDict"]
 _ORDERED = glob("collections", "OrderedDict")
@@ -40,6 +40,13 @@ def _from_type(state: bytes) -> bytes:
     return _FROM_TYPE + row(glob("torch._utils", "_rebuild_tensor_v2"), kind, arguments, state) + b"R"
 
 
+def _sparse(values: bytes) -> bytes:
+    indices = tensor((1, 2), (2, 1), storage("LongStorage", "1", 2))
+    parts = row(indices, values, row(number(200)), b"\x89")
+    return glob("torch._utils", "_rebuild_sparse_tensor") + row(layout("torch.sparse_coo"), parts) + b"R"
+
+
+_LONGS = storage("LongStorage", "0", 2)
 _ATTRIBUTE = VALUES["{'a': 1}"]
 EDGES = {
     "v2 with metadata": _V2 + row(*_PARTS, b"}") + b"R",
@@ -67,8 +74,51 @@ EDGES = {
     "ordered dict of a key that no dict takes": _ORDERED + row(b"]" + row(b"]", b"K\x01") + b"a") + b"R",
     "device by its number": glob("torch", "device") + row(number(0)) + b"R",
     "device by a negative number": glob("torch", "device") + row(number(-1)) + b"R",
-    "tensor with a state": tensor() + row(storage(), number(0), row(number(4)), row(number(1))) + b"b",
+    **{
+        f"{kind} with the state of {name}": made + state + b"b"
+        for kind, made in (
+            ("tensor", tensor()),
+            ("old class", glob("torch", "FloatTensor") + b")R"),
+            ("parameter", glob("torch._utils", "_rebuild_parameter") + row(tensor(), b"\x89", _HOOKS) + b"R"),
+        )
+        for name, state in (
+            ("a place", row(storage(), number(0), row(number(4)), row(number(1)))),
+            ("a place in another storage", row(_LONGS, number(0), row(number(2)), row(number(1)))),
+            ("an untyped storage", row(storage("UntypedStorage", "0", 16), number(0), row(number(4)), row(number(1)))),
+            ("three parts", row(b"\x88", b"N", _HOOKS)),
+            ("five parts", row(tensor(), b"N", _HOOKS, b"\x89", b"N")),
+            ("five parts without a tensor", row(b"N", b"N", _HOOKS, b"\x89", b"N")),
+            ("five parts without a flag", row(tensor(), b"N", _HOOKS, b"N", b"N")),
+            ("a place without a stride", row(storage(), number(0), row(number(4)))),
+            ("a place behind the end", row(storage(), number(0), row(number(400)), row(number(1)))),
+            ("a storage", row(storage())),
+            ("a tensor", row(tensor())),
+            ("nothing", b")"),
+            ("numbers", row(number(1), number(2), number(3))),
+            ("four numbers", row(number(1), number(2), number(3), number(4))),
+            ("two numbers", row(number(1), number(2))),
+            ("text", row(text("a"))),
+        )
+    },
     "tensor with a dict for its state": tensor() + _ATTRIBUTE + b"b",
+    "tensor of an old class with a state": glob("torch", "FloatTensor")
+    + b")R"
+    + row(storage(), number(0), row(number(4)), row(number(1)))
+    + b"b",
+    "tensor of an old class with a dict for its state": glob("torch", "FloatTensor") + b")R" + _ATTRIBUTE + b"b",
+    "v3 beyond its storage": _V3
+    + row(storage(), number(0), row(number(100)), row(number(1)), b"\x89", _HOOKS, _FLOAT)
+    + b"R",
+    "v3 that is its storage": _V3
+    + row(storage(), number(0), row(number(4)), row(number(1)), b"\x89", _HOOKS, _FLOAT)
+    + b"R",
+    "sparse of a number": _sparse(number(1)),
+    "sparse of tensors": _sparse(tensor((2,))),
+    "device tensor of numpy made of a device": glob("torch._utils", "_rebuild_device_tensor_from_numpy")
+    + row(VALUES["device"], _FLOAT, text("cpu"), b"\x89")
+    + b"R",
+    "bytearray of zeros": glob("builtins", "bytearray") + row(b"](K\x00K\xffe") + b"R",
+    "bytearray of a number that is no byte": glob("builtins", "bytearray") + row(b"](K\x00M\x00\x01e") + b"R",
     "opcode of protocol 4": b"\x8c\x01a",
     "opcode of protocol 0": b"I1\n",
 }

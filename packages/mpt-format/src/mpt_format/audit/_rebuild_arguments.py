@@ -8,7 +8,7 @@ Source: `torch/_utils.py` (`_rebuild_*`, `_set_obj_state`), `torch/_tensor.py` (
 
 from __future__ import annotations
 
-__all__ = ["REBUILD_JUDGES", "judge_parameter", "may_be_tensor"]
+__all__ = ["REBUILD_JUDGES", "judge_parameter", "judge_parameter_state", "judge_set", "may_be_tensor"]
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -88,6 +88,38 @@ def _judge_place(args: Args, *, length: int | None, needs_stride: bool) -> str |
     if length is not None and reach is not None and offset + reach >= length:
         return "a shape that reaches behind the end of its storage"
     return None
+
+
+def judge_set(state: Node, dtype: str | None) -> str | None:
+    """Judge the state of a tensor, which torch gives to `Tensor.set_`: a storage, its offset, a shape and a stride.
+
+    Args:
+        state: The state.
+        dtype: Of the tensor, which its storage has to have; None where it is not known.
+    """
+    if type(state) is not tuple or len(state) not in (0, 1, 3, 4):
+        return "what is no storage with its place"
+    if not state:
+        return None
+    record = storage_record(state[0])
+    if type(state[0]) is not Persistent and not may_be_tensor(state[0]):
+        return "what is no storage"
+    untyped = record is not None and state[0].pid[1].name == "UntypedStorage"
+    if record is not None and not untyped and dtype not in (None, "?", record.dtype):
+        return f"a storage of {record.dtype}"
+    if len(state) == 1:
+        return None
+    length = record.length if record else None
+    return _judge_place((*state[1:3], state[3] if len(state) == 4 else None), length=length, needs_stride=False)
+
+
+def judge_parameter_state(state: Node, dtype: str | None) -> str | None:
+    """Judge the state of a parameter: that of a tensor, or what torch kept before 0.4 and before 0.2."""
+    if type(state) is tuple and len(state) == 3:
+        return None if type(state[0]) is bool else "without a requires_grad"
+    if type(state) is tuple and len(state) == 5:
+        return None if may_be_tensor(state[0]) and type(state[3]) is bool else "without a tensor"
+    return judge_set(state, dtype) if type(state) is tuple and len(state) == 4 else "what is no storage with its place"
 
 
 def _judge_dense(args: Args, count: int) -> str | None:

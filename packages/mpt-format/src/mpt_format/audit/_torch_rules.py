@@ -18,8 +18,10 @@ from ._arguments import JUDGED, find_misuse
 from ._exceptions import judge_state
 from ._nodes import Call, DictNode, Ext, Global, Node, Persistent, Unresolvable
 from ._opcodes import opcode_name
+from ._rebuild_arguments import judge_parameter_state, judge_set
 from ._result_type import result_type
 from ._stream import APPEND, BUILD, NOTE, SETITEM, Event
+from ._tensors import find_tensor
 from ._torch_table import Rules
 
 _NEWOBJ = 0x81
@@ -169,6 +171,12 @@ def _judge_change(event: Any, rules: Rules, also_allowed: AbstractSet[str]) -> R
     return Refusal(offset=offset, reason=f"Unsupported operand on {found}", node=node)
 
 
+def _find_dtype(target: Node, found: str, rules: Rules) -> str | None:
+    """The dtype of a tensor, told by what makes it, or by its class of torch before 0.4."""
+    record = find_tensor(target)
+    return record.dtype if record else rules.storage_dtypes.get(found.rpartition(".")[2].replace("Tensor", "Storage"))
+
+
 _NO_LISTS = frozenset({"collections.deque"})
 """Classes that are appended to and are no subclasses of list."""
 _NO_STATE = ("list", "dict", "tuple", "str", "int", "float", "NoneType", "bool", "bytes", "storage", "frozenset")
@@ -178,10 +186,12 @@ def _judge_build(
     offset: int, target: Node, state: Node, rules: Rules, also_allowed: AbstractSet[str]
 ) -> Refusal | None:
     found = result_type(target)
-    if found in ("Tensor", "Parameter"):
-        if type(state) is tuple:
-            return None
-        return Refusal(offset=offset, reason=f"TypeError: the state of a {found} is no tuple", node=target)
+    if found in ("Tensor", "Parameter") or rules.allowed.get(found) == "tensor":
+        judge = judge_parameter_state if found == "Parameter" else judge_set
+        reason = judge(state, _find_dtype(target, found, rules))
+        if reason is not None:
+            return Refusal(offset=offset, reason=f"the state of a {found} is {reason}", node=target)
+        return None
     if found == "OrderedDict":
         if type(state) is DictNode or result_type(state) in ("OrderedDict", "Counter"):
             return None
