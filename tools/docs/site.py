@@ -38,6 +38,7 @@ ORDER = (
     "migration.md",
     "how-to/write-a-zoo.md",
     "how-to/lint-an-application.md",
+    "how-to/audit-a-share.md",
     "audit.md",
     "convert.md",
     "how-to/archives.md",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+from mpt_format.cli.output import print_json
 
-from app_loader.cli._completing import CompletingCommand
 from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._pastable import PastableCommand
 from app_loader.cli._rules_option import read_rules_option, rules_option
 
 
-@click.command("diagnose", cls=CompletingCommand)
+@click.command("diagnose", cls=PastableCommand)
 @click.argument("path", type=click.Path())
 @code_option("current")
 @rules_option
@@ -57,7 +57,7 @@ def diagnose(
         report.write_text(text, encoding="utf-8")
         click.echo(f"{report}: {diagnosis.verdict()}", err=as_json)
     if as_json:
-        click.echo(json.dumps(diagnosis.to_document(), indent=2))
+        print_json(diagnosis.to_document())
     elif report is None:
         click.echo(to_text(diagnosis))
     if not diagnosis.would_load:

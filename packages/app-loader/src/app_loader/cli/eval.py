@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+from mpt_format.cli.output import print_json
 
-from app_loader.cli._completing import CompletingCommand
 from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._pastable import PastableCommand
 
 
-@click.command("eval", cls=CompletingCommand)
+@click.command("eval", cls=PastableCommand)
 @click.argument("path", type=click.Path())
 @click.option("--env", "environment", required=True, metavar="ID", help="A gymnasium environment's id.")
 @click.option(
@@ -60,7 +59,7 @@ def evaluate_archive(
         "mean_return": evaluation.mean_return,
     }
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     returns = evaluation.returns
     click.echo(f"{path}  {policy.origin}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
+from mpt_format.cli.output import print_json
 
 from app_loader.cli._options import json_option, store_option
 
@@ -49,7 +49,7 @@ def lint_app(
     findings, count = lint_paths([Path(path) for path in paths], zoo, exclude=exclude)
     if as_json:
         document = {"files": count, "zoos": sorted(zoo.modules), "findings": [f.to_document() for f in findings]}
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _print(findings, count, sorted(zoo.modules))
     sys.exit(1 if findings else 0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from mpt_format.cli.output import print_json
 
-from app_loader.cli._completing import CompletingCommand
 from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._pastable import PastableCommand
 from app_loader.cli._rules_option import read_rules_option, rules_option
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app_loader.resolve import Resolution
 
 
-@click.command("load", cls=CompletingCommand)
+@click.command("load", cls=PastableCommand)
 @click.argument("path", type=click.Path())
 @code_option("trained")
 @rules_option
@@ -69,7 +69,7 @@ def load(path: str, code: str, verify: str, store: str | None, as_json: bool, ru
         "witness": report and report.to_document(),
     }
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _print(path, policy, resolution, document)
         if not has_witness:

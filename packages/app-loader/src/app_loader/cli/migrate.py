@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from app_loader.cli._completing import CompletingCommand
 from app_loader.cli._options import code_option, json_option, store_option
+from app_loader.cli._pastable import PastableCommand
 from app_loader.cli._verbs import Verbs
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def migrate() -> None:
     """  # noqa: D301
 
 
-@migrate.command("run", cls=CompletingCommand)
+@migrate.command("run", cls=PastableCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
 @code_option("current", spelling="--to", trained=False)
 @click.option("--prove", is_flag=True, help="Print the largest difference of every output, old code beside new.")
@@ -136,7 +136,7 @@ def run(
         ctx.exit(1)
 
 
-@migrate.command("draft", cls=CompletingCommand, short_help="Draft the revision that an archive needs.")
+@migrate.command("draft", cls=PastableCommand, short_help="Draft the revision that an archive needs.")
 @click.argument("path", type=click.Path(path_type=Path))
 @code_option("current", spelling="--to", trained=False)
 @click.option("--no-trial", is_flag=True, help="Do not run both codes to settle what the signatures leave open.")
@@ -194,7 +194,7 @@ def _after_draft(drafted: Draft, path: Path, store: str | None) -> Iterator[str]
     yield "  " + complete("mpt migrate ARCHIVE -o new.mpt --prove", archive=str(path), store=store)
 
 
-@migrate.command("check", cls=CompletingCommand, short_help="Check the revisions of a zoo.")
+@migrate.command("check", cls=PastableCommand, short_help="Check the revisions of a zoo.")
 @click.option(
     "--distribution",
     metavar="NAME",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-class CompletingCommand(click.Command):
+class PastableCommand(click.Command):
     """A verb with an argument ``path`` (or several, ``paths``) and an option ``--store``."""
 
     def invoke(self, ctx: click.Context) -> Any:
