@@ -287,3 +287,9 @@ def test_interrupted_batch_says_so_and_goes_on_from_there(
     assert told.exit_code == 130
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert CliRunner().invoke(mpt, arguments).exit_code == 0
+
+
+def test_link_that_leads_nowhere_is_replaced(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.mpt").symlink_to(tmp_path / "gone.mpt")
+    assert run(runs / "a" / "model.pt", "-o", tmp_path / "x.mpt").exit_code == 0
+    assert (tmp_path / "x.mpt").is_file() and not (tmp_path / "x.mpt").is_symlink()

@@ -218,7 +218,7 @@ def _put_in_place(target: Path) -> Iterator[Path]:
     The name is one of its own, so that two who make one target never verify each other's bytes.
     """
     unverified = target.with_name(f".{target.name}.{secrets.token_hex(6)}.unverified{target.suffix}")
-    stood_there = target.exists()
+    stood_there = os.path.lexists(target)
     try:
         yield unverified
         if stood_there or not _link(unverified, target):
@@ -249,7 +249,7 @@ def _link(written: Path, target: Path) -> bool:
             f"choose another output"
         ) from None
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             return False
         raise
     return True
