@@ -121,6 +121,12 @@ def test_a_range_of_the_contract_that_nobody_can_read_is_not_met(make_wheel: Mak
             check_contract(StoredCode(entry))
 
 
+@pytest.mark.parametrize("line", ["Name: other", "Version: 2.0"])
+def test_metadata_that_names_two_things_is_refused(make_wheel: MakeWheel, store: Store, line: str) -> None:
+    with pytest.raises(UnsafeWheelError):
+        store.add([make_wheel("toy-zoo", "1.0", FILES, requires=(f"numpy\n{line}",))])
+
+
 @pytest.mark.parametrize("points", [b"nonsense\n", b"\xff\xfe[x]\n", b"[x\n"])
 def test_entry_points_that_nobody_can_read_are_refused_before_they_stand_in_every_listing(
     make_wheel: MakeWheel, store: Store, points: bytes

@@ -82,6 +82,8 @@ def download_wheel(url: str, target: Path, announced: str | None, *, indexes: Se
                     raise SourceRefusedError(shown, [f"it has more than {MAX_SIZE_BYTES} bytes"], _ADVICE)
                 file.write(chunk)
     except (OSError, urllib.error.URLError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise SourceRefusedError(shown, [hide_credentials(str(error))], _ADVICE) from None
     return _checked(target, announced, shown)
 

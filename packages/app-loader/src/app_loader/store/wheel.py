@@ -137,8 +137,8 @@ def _read(path: Path, archive: zipfile.ZipFile, sha256: str, subject: str) -> Wh
         f"{name} is not pinned by RECORD" for name in files if name not in pinned and not _unpinned(name, info)
     ]
     problems += [f"RECORD lists {name}, which is missing" for name in pinned if name not in names]
-    if not headers.get("Name") or not headers.get("Version"):
-        problems.append(f"{info}/METADATA names no distribution or no version")
+    if any(len(headers.get_all(key) or ()) != 1 for key in ("Name", "Version")):
+        problems.append(f"{info}/METADATA names no distribution or no version, or several")
     else:
         problems += _identity_problems(str(headers["Name"]), str(headers["Version"]), info, path.name)
     members = {name: target for name in files if (target := _target(name, info)) is not None}
