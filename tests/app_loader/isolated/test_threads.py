@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+from app_loader.isolated import _entrance
 from app_loader.store import Entry
 
 AddVersions = Callable[..., dict[str, Entry]]
@@ -70,3 +74,73 @@ def test_a_traceback_shows_the_users_file_and_no_frame_of_the_isolation(versions
     assert (str(entry.path / "toy_zoo" / "bad.py"), 3) in lines
     assert "toy_zoo__2_0" in lines[-1][0]
     assert not [path for path, _ in lines if "/src/app_loader/" in path and not path.endswith("entry.py")]
+
+
+@pytest.fixture
+def meeting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A shared module where threads meet, and through which a version reaches others."""
+    (tmp_path / "toy_meeting.py").write_text(
+        "import threading\nbarrier = threading.Barrier(2, timeout=30)\nentries = {}\n"
+        "def in_thread(number, name):\n    found = []\n"
+        "    thread = threading.Thread(target=lambda: found.append(entries[number].import_module(name)), daemon=True)\n"
+        "    thread.start()\n    thread.join(30)\n    return found\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("toy_meeting")
+    del sys.modules["toy_meeting"]
+
+
+def test_a_module_may_wait_for_a_thread_that_enters_another_unit(versions: AddVersions, meeting: ModuleType) -> None:
+    source = "import toy_meeting\nanswer = {n}\nif {n} == 1: inner = toy_meeting.in_thread('2', 'toy_zoo')[0].answer"
+    meeting.entries.update(versions({"toy_zoo.py": source}))
+    assert meeting.entries["1"].import_module("toy_zoo").inner == 2
+
+
+def test_a_module_may_wait_for_a_thread_that_asks_for_what_is_imported_already(
+    versions: AddVersions, meeting: ModuleType
+) -> None:
+    source = "import toy_meeting\nfrom toy_zoo.done import answer\ninner = toy_meeting.in_thread('1', 'toy_zoo.done')"
+    meeting.entries.update(versions({"toy_zoo/__init__.py": source, "toy_zoo/done.py": "answer = {n}"}))
+    module = meeting.entries["1"].import_module("toy_zoo")
+    assert [inner.answer for inner in module.inner] == [1]
+
+
+def test_two_units_that_enter_one_another_from_two_threads_are_both_imported(
+    versions: AddVersions, meeting: ModuleType
+) -> None:
+    source = (
+        "import toy_meeting\ntoy_meeting.barrier.wait()\n"
+        "other = toy_meeting.entries['2' if {n} == 1 else '1'].import_module('toy_zoo')\nanswer = {n}"
+    )
+    meeting.entries.update(versions({"toy_zoo.py": source}))
+    found: dict[str, ModuleType] = {}
+    threads = [
+        threading.Thread(target=lambda n=n: found.update({n: meeting.entries[n].import_module("toy_zoo")}), daemon=True)
+        for n in ("1", "2")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert {number: module.answer for number, module in found.items()} == {"1": 1, "2": 2}
+    assert found["1"].other is found["2"]
+    assert found["2"].other is found["1"]
+
+
+def test_a_thread_that_lost_patience_goes_in_and_says_which_unit(
+    versions: AddVersions, meeting: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_entrance, "_PATIENCE_S", 0.0)
+    source = "import toy_meeting\ninner = toy_meeting.in_thread('1', 'toy_zoo.late')"
+    meeting.entries.update(versions({"toy_zoo/__init__.py": source, "toy_zoo/late.py": "answer = {n}"}))
+    module = meeting.entries["1"].import_module("toy_zoo")
+    assert [inner.answer for inner in module.inner] == [1]
+    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["toy-zoo 1.0"]
+
+
+def test_whoever_left_is_waited_for_no_longer(versions: AddVersions) -> None:
+    entry = versions({"toy_zoo/__init__.py": "", "toy_zoo/bad.py": "1 / 0"})["1"]
+    with pytest.raises(ZeroDivisionError):
+        entry.import_module("toy_zoo.bad")
+    assert entry.unit.entrance.inside == []
+    assert not _entrance._awaited

@@ -6,7 +6,6 @@ It imports nothing itself; `Unit.import_module` is the one exception, and says s
 
 from __future__ import annotations
 
-import importlib
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from policy_interface.origin import Origin
 
 from app_loader.errors import NativeCodeError
+from app_loader.isolated._entrance import Entrance
 from app_loader.isolated._helpers import helper_of, name_after, supply
 from app_loader.isolated._names import PREFIX, SHIMS, make_identifier
 from app_loader.isolated._native import needed_native
@@ -26,8 +26,6 @@ from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._rewriter import Rewriter
 from app_loader.isolated._targets import HELPER_MARK
 
-_entering = threading.RLock()
-"""Held by the thread that imports a module of any unit from outside."""
 _HERE = str(Path(__file__).parent)
 
 
@@ -69,7 +67,7 @@ class Unit:
         shims: its stand-ins for shared modules, by the shared name.
         loader: the class of its modules' loaders, made for the first of them.
         lock: around the unit's own tables.
-        importing: how many imports from outside are under way.
+        entrance: lets one thread at a time import from outside.
         conflicts: refusals by the ledger during the import that is under way.
     """
 
@@ -105,13 +103,18 @@ class Unit:
         self.shims: dict[str, ModuleType] = {}
         self.loader: Any = None
         self.lock = threading.RLock()
-        self.importing = 0
+        self.entrance = Entrance(f"{main.distribution} {main.version}")
         self.conflicts: list[Exception] = []
 
     @cached_property
     def rewriter(self) -> Rewriter:
         """What its modules are compiled with; a unit whose bytecode is at hand needs none."""
         return Rewriter(self.prefix, self.owned)
+
+    @property
+    def importing(self) -> bool:
+        """Whether an import from outside is under way."""
+        return bool(self.entrance.inside)
 
     @property
     def distribution(self) -> str:
@@ -183,21 +186,19 @@ class Unit:
         Raises:
             NativeCodeError: it needs compiled modules of the unit; nothing of it has run.
         """
+        full = self.isolated_name(name)
+        present = sys.modules.get(full)
+        if present is not None and not getattr(present.__spec__, "_initializing", False):
+            return present  # nobody has to wait for what is there
         self._refuse_native(name)
         try:
-            # One thread at a time enters a unit from outside: where two enter a cycle of modules from two sides,
-            # CPython lets one of them fail or see a half-made module. And one enters any unit: between the question
-            # whether a unit may write to a shared place and its write, no other may ask. The units' own imports never
-            # come by here, so that no thread waits for this lock while it holds the lock of a module.
-            with _entering:
-                self.importing += 1
+            with self.entrance.entered():
                 try:
-                    module = importlib.import_module(self.isolated_name(name))
+                    __import__(full)  # gives way where threads wait for one another; `import_module` raises there
                     if self.conflicts:  # the code caught the refusal and went on without its registration
                         raise self.conflicts[0]
-                    return module
+                    return sys.modules[full]
                 finally:
-                    self.importing -= 1
                     self.conflicts.clear()
         except BaseException as error:
             error.__traceback__ = _trimmed(error.__traceback__)

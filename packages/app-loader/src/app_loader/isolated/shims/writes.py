@@ -5,10 +5,11 @@ Asking and writing are one step: no other thread asks between them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Hashable, MutableMapping
+from collections.abc import Hashable, Iterator, MutableMapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -25,7 +26,7 @@ _CHAINED = frozenset({"__subclasshook__"})
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _PATIENCE_S = 10.0
 _registering = threading.RLock()
-"""Held while a function registers and what it did is looked at."""
+"""Held while something is registered or written, and what that did is looked at."""
 
 
 def write_shared(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any:
@@ -44,7 +45,7 @@ def write_shared(unit: Unit, value: Any, owner: Any, key: Any, kind: str) -> Any
     if (kind == "attribute" and key in _CHAINED) or (isinstance(value, _PLAIN) and not unit.importing):
         # A setting made while the program runs, as a seed is, is no registration; compilers follow it to the write.
         return _put(owner, key, value, kind)
-    with _ledger.lock:
+    with _alone(), _ledger.lock:
         return _put(owner, key, _asked(unit, value, owner, key, kind), kind)
 
 
@@ -107,22 +108,31 @@ def registering(unit: Unit, called: Any, *, returned: bool = False) -> Any:
 
     def register(*arguments: Any, **options: Any) -> Any:
         given = (*arguments, *options.values())
-        # A function that registers may wait for a module that a thread imports which waits here: no wait is for ever.
-        alone = _registering.acquire(timeout=_PATIENCE_S)
-        try:
+        with _alone():
             if isinstance(called, BuiltinFunctionType):
                 _claim_in_c(unit, called, given)
                 return called(*arguments, **options)
             result = _watched(unit, called, arguments, options)
-        finally:
-            if alone:
-                _registering.release()
         if returned or any(isinstance(each, FunctionType) and _ledger.unit_of(each) is unit for each in given):
             return result  # what was decorated, whatever stands for it now
         made_here = isinstance(result, FunctionType | functools.partial) and _ledger.unit_of(result) is None
         return registering(unit, result, returned=True) if made_here and result not in given else result
 
     return register
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other thread register during a block, if that is to be had soon.
+
+    A function that registers may wait for a module that a thread imports which waits here: no wait is for ever.
+    """
+    alone = _registering.acquire(timeout=_PATIENCE_S)
+    try:
+        yield
+    finally:
+        if alone:
+            _registering.release()
 
 
 def _watched(unit: Unit, called: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
