@@ -129,19 +129,32 @@ def test_registering_imports_no_compiler_and_what_is_compiled_later_calls_its_ow
     assert done.stdout.split() == ["False", "1", "2", "3", "1", "2", "3", "1"]
 
 
-def test_what_is_kept_from_the_compiler_before_it_is_imported_is_never_compiled() -> None:
+LOOKED_UP = {
+    "not": "",
+    "without importing it": (
+        "place = [torch.__path__[0] + '/_dynamo']\n"
+        "for finder in [*sys.meta_path]: finder.find_spec('torch._dynamo.decorators', place)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("looked_up", LOOKED_UP)
+def test_what_is_kept_from_the_compiler_before_it_is_imported_is_never_compiled(looked_up: str) -> None:
     program = (
         "import sys\nimport torch\nfrom app_loader.isolated._from_dynamo import keep_from_dynamo\n"
-        "def kept(x): return torch.sin(x)\nkeep_from_dynamo(kept, because='it is kept')\n"
+        "finders = len(sys.meta_path)\n"
+        f"def kept(x): return torch.sin(x)\nkeep_from_dynamo(kept, because='it is kept')\n{LOOKED_UP[looked_up]}"
         "print('torch._dynamo' in sys.modules)\nseen = []\n"
         "def backend(graph, inputs):\n    seen.extend(str(node.target) for node in graph.graph.nodes)\n"
         "    return graph.forward\ndef caller(x): return kept(x) * 2\n"
         "torch.compile(caller, backend=backend)(torch.ones(1))\n"
-        "print(any('sin' in name for name in seen), any('mul' in name for name in seen))"
+        "print(any('sin' in name for name in seen), any('mul' in name for name in seen))\n"
+        "from app_loader.isolated import _from_dynamo\n"
+        "print(len(_from_dynamo._waiting), len(sys.meta_path) - finders)"
     )
     command = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False", "True"]
+    assert done.stdout.split() == ["False", "False", "True", "0", "0"]
 
 
 def test_exported_and_traced_code_has_its_own(modules: list[ModuleType]) -> None:

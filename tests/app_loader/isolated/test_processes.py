@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from app_loader.isolated import isolate_directory, original_name
+from app_loader.isolated._announced import announced_stores
 from app_loader.store import Entry, Store
 from torch.utils.data import DataLoader
 
 AddVersions = Callable[..., dict[str, Entry]]
+MakeWheel = Callable[..., Path]
 
 FILES = {
     "toy_zoo/__init__.py": "",
@@ -154,6 +156,26 @@ def test_a_child_told_of_the_store_needs_nothing_else(versions: AddVersions, sto
         [sys.executable, "-c", program], input=pickle.dumps(thing), capture_output=True, env=environment, check=True
     )
     assert done.stdout.strip() == b"15"
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_store_and_a_folder_may_lie_where_a_path_has_the_sign_between_paths(
+    make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("MPT_STORES", str(tmp_path / "plain"))  # announced by somebody else, as a list of paths
+    place = tmp_path / f"a{os.pathsep}b"
+    files = {name: text.replace("{n}", "2") for name, text in FILES.items()}
+    stored = Store(place / "store").add([make_wheel("toy-zoo", "2.0", files)]).import_module("toy_zoo.things")
+    folder = isolate_directory(folder_of(place, 3), bytecode=place / "bytecode").import_module("toy_zoo.things")
+    Store(tmp_path / "later").add([make_wheel("toy-zoo", "3.0", files)]).import_module("toy_zoo")
+    assert announced_stores() == [tmp_path / "plain", place / "store", tmp_path / "later"]
+    for lost in (False, True):  # whatever of the two announcements arrives
+        if lost:
+            monkeypatch.delenv("MPT_STORES")
+            monkeypatch.delenv("MPT_FOLDERS")
+        with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+            assert [pool.submit(each.answer_of, each.Thing(10)).result() for each in (stored, folder)] == [20, 30]
 
 
 def test_unpickling_imports_neither_torch_nor_the_rest_of_the_loader(versions: AddVersions, store: Store) -> None:

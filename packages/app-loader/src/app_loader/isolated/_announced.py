@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 STORES_VARIABLE = "MPT_STORES"
-"""Stores known to this process and its children, separated as PATH is."""
+"""Stores known to this process and its children: separated as PATH is, or a list in JSON where a path has that sign."""
 STORE_VARIABLE = "MPT_STORE"
 """The default store, set by people."""
 FOLDERS_VARIABLE = "MPT_FOLDERS"
@@ -62,9 +62,11 @@ def _arrived(stores: tuple[str, ...], folders: Iterable[tuple[Any, ...]]) -> Ref
 def announce_store(root: Path) -> None:
     """Make a store known to this process and to the processes it starts."""
     with _lock:
-        known = os.environ.get(STORES_VARIABLE, "").split(os.pathsep)
+        known = [*map(str, announced_stores())]
         if str(root) not in known:
-            os.environ[STORES_VARIABLE] = os.pathsep.join((*(text for text in known if text), str(root)))
+            known.append(str(root))
+            plain = not any(os.pathsep in text for text in known)
+            os.environ[STORES_VARIABLE] = os.pathsep.join(known) if plain else json.dumps(known)
             _send_along()
 
 
@@ -79,7 +81,9 @@ def announce_folder(folder: IsolatedFolder) -> None:
 
 def announced_stores() -> list[Path]:
     """Return the stores this process was told of."""
-    return [Path(text) for text in os.environ.get(STORES_VARIABLE, "").split(os.pathsep) if text]
+    told = os.environ.get(STORES_VARIABLE, "")
+    listed: list[str] = json.loads(told) if told.startswith('["') else told.split(os.pathsep)
+    return [Path(text) for text in listed if text]
 
 
 def announced_folders() -> dict[str, IsolatedFolder]:

@@ -47,15 +47,18 @@ def _make_known(decorators: ModuleType) -> None:
 
 
 class _Awaiting(MetaPathFinder):
-    """Finds nothing itself: it is told when Dynamo is imported, lets the others find it, and leaves."""
+    """Finds nothing itself: it lets the others find Dynamo, and leaves when that has been imported.
+
+    To be asked is not enough: `importlib.util.find_spec` asks, and imports nothing.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname != _DECORATORS:
             return None
-        sys.meta_path.remove(self)
-        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in sys.meta_path)), None)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is None or spec.loader is None:
             return spec
         loader: Any = spec.loader
@@ -63,6 +66,9 @@ class _Awaiting(MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            with _lock:
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
             _make_known(module)
 
         loader.exec_module = exec_module
