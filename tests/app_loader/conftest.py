@@ -60,6 +60,7 @@ def make_wheel(tmp_path_factory: pytest.TempPathFactory) -> MakeWheel:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of this test's own; what it isolated is unloaded afterwards."""
     monkeypatch.setenv("MPT_STORES", "")
+    monkeypatch.setenv("MPT_SEARCHED", "")
     before = {unit.identifier for unit in known_units()}
     gc.freeze()  # unloading collects garbage; what is older than the test need not be looked through each time
     yield Store(tmp_path / "store")

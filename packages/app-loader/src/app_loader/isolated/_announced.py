@@ -1,4 +1,4 @@
-"""What child processes are told: where stores lie, and which folders are isolated without one.
+"""What child processes are told: where stores lie, which folders are isolated without one, and where units search.
 
 Each is announced in two ways, so that a child started by spawn or forkserver can unpickle an isolated class: an
 environment variable, and a reference inside multiprocessing's own process configuration, which travels with each
@@ -21,6 +21,9 @@ STORE_VARIABLE = "MPT_STORE"
 """The default store, set by people."""
 FOLDERS_VARIABLE = "MPT_FOLDERS"
 """Folders isolated in this process and its children: a list of lists in JSON, each an `IsolatedFolder`."""
+SEARCHED_VARIABLE = "MPT_SEARCHED"
+"""Folders that units put on their own `sys.path`, with the names they bring: by identifier and folder, in JSON."""
+Searched = dict[str, dict[str, list[str]]]
 _lock = threading.Lock()
 
 
@@ -43,19 +46,23 @@ class IsolatedFolder(NamedTuple):
 class Reference:
     """Stores and folders that announce themselves wherever they are unpickled."""
 
-    def __init__(self, stores: tuple[str, ...], folders: tuple[IsolatedFolder, ...]) -> None:
+    def __init__(self, stores: tuple[str, ...], folders: tuple[IsolatedFolder, ...], searched: Searched) -> None:
         self.stores = stores
         self.folders = folders
+        self.searched = searched
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (self.stores, tuple(map(tuple, self.folders)))
+        return _arrived, (self.stores, tuple(map(tuple, self.folders)), self.searched)
 
 
-def _arrived(stores: tuple[str, ...], folders: Iterable[tuple[Any, ...]]) -> Reference:
+def _arrived(stores: tuple[str, ...], folders: Iterable[tuple[Any, ...]], searched: Searched) -> Reference:
     for store in stores:
         announce_store(Path(store))
     for folder in folders:
         announce_folder(IsolatedFolder(*folder))
+    for identifier, places in searched.items():
+        for place, names in places.items():
+            announce_search(identifier, place, names)
     return _reference()
 
 
@@ -79,6 +86,17 @@ def announce_folder(folder: IsolatedFolder) -> None:
             _send_along()
 
 
+def announce_search(identifier: str, folder: str, names: Iterable[str]) -> None:
+    """Make known that a unit also searches one of its folders, and for which top-level names."""
+    with _lock:
+        known = announced_searches()
+        places = known.setdefault(identifier, {})
+        if places.get(folder) != sorted(names):
+            places[folder] = sorted(names)
+            os.environ[SEARCHED_VARIABLE] = json.dumps(known)
+            _send_along()
+
+
 def announced_stores() -> list[Path]:
     """Return the stores this process was told of."""
     told = os.environ.get(STORES_VARIABLE, "")
@@ -90,6 +108,12 @@ def announced_folders() -> dict[str, IsolatedFolder]:
     """Return the folders this process was told of, by identifier of their units."""
     told = json.loads(os.environ.get(FOLDERS_VARIABLE) or "[]")
     return {folder[0]: IsolatedFolder(*folder) for folder in told}
+
+
+def announced_searches() -> Searched:
+    """Return the folders that units search besides their own, by identifier, each with the names it brings."""
+    told: Searched = json.loads(os.environ.get(SEARCHED_VARIABLE) or "{}")
+    return told
 
 
 def searched_stores() -> list[Path]:
@@ -108,7 +132,7 @@ def searched_stores() -> list[Path]:
 
 
 def _reference() -> Reference:
-    return Reference(tuple(map(str, announced_stores())), tuple(announced_folders().values()))
+    return Reference(tuple(map(str, announced_stores())), tuple(announced_folders().values()), announced_searches())
 
 
 def _send_along() -> None:

@@ -29,6 +29,9 @@ SHOWN = "__mpt_shown_text__"
 
 _TEXT_METHODS = frozenset({"startswith", "removeprefix", "replace", "find", "index", "lstrip"})
 
+_LISTS = frozenset({"sys.path", "sys.meta_path"})
+"""Redirected lists: to assign one is to assign its content."""
+
 # What must stand in a source for the slow walk over its expressions to be worth it: plain texts, found fastest.
 _TEXTS = (
     *(b"__module__", b"__package__", b"module='", b'module="'),
@@ -42,7 +45,16 @@ _NAME_TEXTS = (
 )
 _ASKED = re.compile(rb"\.(?:get|pop)\([^()]*\.__name__")
 _ATTRIBUTE_TEXTS = (
-    *(b"sys.modules", b"import sys as", b"torch.library", b"torch.ops", b"torch.load", b"import torch as"),
+    *(
+        b"sys.modules",
+        b"sys.path",
+        b"sys.meta_path",
+        b"import sys as",
+        b"torch.library",
+        b"torch.ops",
+        b"torch.load",
+        b"import torch as",
+    ),
     *(b"dictConfig", b"DictConfigurator"),
     *(b"functional_datapipe", b"register_pytree_node", b"register_constant", b"register_dataclass", b"gymnasium."),
     *(b"import gymnasium as",),
@@ -102,8 +114,13 @@ class Expressions:
                 place.put(rewrite(place.node))
 
     def _attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.ctx, ast.Load) and (dotted := self._dotted(node)) in self._attributes:
-            return ast.copy_location(ast.Name(helper_name(dotted), ast.Load()), node)
+        if (dotted := self._dotted(node)) not in self._attributes:
+            return node
+        helper = ast.copy_location(ast.Name(helper_name(dotted), ast.Load()), node)
+        if isinstance(node.ctx, ast.Load):
+            return helper
+        if isinstance(node.ctx, ast.Store) and dotted in _LISTS:  # sys.path = [...] and sys.path += [...]
+            return ast.copy_location(ast.Subscript(helper, ast.copy_location(ast.Slice(), node), node.ctx), node)
         return node
 
     def _call(self, node: ast.Call) -> ast.AST:

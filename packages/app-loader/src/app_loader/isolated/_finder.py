@@ -1,6 +1,7 @@
 """The finder of isolated modules: the one thing that importing `app_loader.isolated` installs.
 
-It answers for names below ``app_loader.isolated`` and returns None at once for every other.
+It answers for names below ``app_loader.isolated`` and returns None at once for every other, but for the one module of
+torch that has to be told what Dynamo must not follow (see `_from_dynamo`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
@@ -17,6 +18,7 @@ from typing import Any
 from policy_interface.origin import ORIGIN_ATTRIBUTE
 
 from app_loader.errors import NativeCodeError
+from app_loader.isolated._from_dynamo import DECORATORS, find_dynamo
 from app_loader.isolated._loader import isolate_spec
 from app_loader.isolated._names import PREFIX, SHIMS
 from app_loader.isolated._native import source_beside
@@ -31,15 +33,17 @@ class IsolatedFinder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for an isolated name, None for any other name."""
+        """Return a spec for an isolated name, None for a name that is none of its business."""
         if not fullname.startswith(PREFIX):
-            return None
+            if fullname != DECORATORS:
+                return None
+            return find_dynamo(path, target, [finder for finder in sys.meta_path if finder is not self])
         identifier, _, original = fullname[len(PREFIX) :].partition(".")
         unit = find_unit(identifier)
         if unit is None:
             return None
         if not original:
-            return _made_spec(fullname, _UnitLoader(unit), [str(unit.folder)])
+            return _made_spec(fullname, _UnitLoader(unit), unit.search)
         if original == SHIMS or original.startswith(f"{SHIMS}."):
             return _made_spec(fullname, _ShimLoader(unit, original[len(SHIMS) + 1 :]), [])
         spec = _listed_spec(unit, fullname, original, path) or PathFinder.find_spec(fullname, path, target)
@@ -57,20 +61,6 @@ class IsolatedFinder(MetaPathFinder):
                 raise NativeCodeError(f"{unit.distribution} {unit.version}", [str(spec.origin)])
             spec.origin = str(source)
         return isolate_spec(spec, unit)
-
-    def find_distributions(self, context: Any) -> Iterable[Any]:
-        """Return a unit's own distributions to a copy of `importlib_metadata` that is the unit's own.
-
-        Such a copy looks along `sys.path`, where no unit lies, and asks every finder first. Any other gets none.
-        Source: "Extending the search algorithm" in the documentation of `importlib.metadata`.
-        """
-        asking = type(context).__module__
-        unit = find_unit(asking[len(PREFIX) :].partition(".")[0]) if asking.startswith(PREFIX) else None
-        if unit is None:
-            return ()
-        finder: Any = vars(sys.modules[asking])["MetadataPathFinder"]()
-        found: Iterable[Any] = finder.find_distributions(type(context)(name=context.name, path=[str(unit.folder)]))
-        return found
 
 
 def _listed_spec(unit: Unit, fullname: str, original: str, path: Sequence[str] | None) -> ModuleSpec | None:

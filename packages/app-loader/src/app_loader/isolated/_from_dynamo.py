@@ -1,7 +1,7 @@
 """Letting Dynamo call functions instead of following them, without importing it before somebody compiles.
 
 Dynamo takes seconds to import. What it must not follow is marked at once, which needs no import, and made known to it
-when it is imported: until then it cannot follow anything.
+when it is imported, which the finder of isolated modules sees: until then it cannot follow anything.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import importlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-_DECORATORS = "torch._dynamo.decorators"
+DECORATORS = "torch._dynamo.decorators"
+"""The module of Dynamo's that has to be told."""
 _lock = threading.Lock()
 _waiting: list[Callable[..., Any]] = []
 
@@ -32,10 +32,8 @@ def keep_from_dynamo(*functions: Callable[..., Any], because: str) -> None:
         vars(function)["_torchdynamo_disable_msg"] = because
     with _lock:
         _waiting.extend(functions)
-        if _DECORATORS not in sys.modules and _awaiting not in sys.meta_path:
-            sys.meta_path.insert(0, _awaiting)
-    if _DECORATORS in sys.modules:
-        _make_known(importlib.import_module(_DECORATORS))  # which waits for a thread that is importing it
+    if DECORATORS in sys.modules:
+        _make_known(importlib.import_module(DECORATORS))  # which waits for a thread that is importing it
 
 
 def _make_known(decorators: ModuleType) -> None:
@@ -46,33 +44,21 @@ def _make_known(decorators: ModuleType) -> None:
         decorators.skip(function)
 
 
-class _Awaiting(MetaPathFinder):
-    """Finds nothing itself: it lets the others find Dynamo, and leaves when that has been imported.
+def find_dynamo(path: Sequence[str] | None, target: ModuleType | None, finders: Sequence[Any]) -> ModuleSpec | None:
+    """Return what finders find of the module that is waited for, which is told of the functions once it has run.
 
-    To be asked is not enough: `importlib.util.find_spec` asks, and imports nothing.
+    To be asked is not enough: who looks a module up need not import it.
     """
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != _DECORATORS:
-            return None
-        others = [finder for finder in sys.meta_path if finder is not self]
-        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
-        if spec is None or spec.loader is None:
-            return spec
-        loader: Any = spec.loader
-        execute = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            with _lock:
-                if self in sys.meta_path:
-                    sys.meta_path.remove(self)
-            _make_known(module)
-
-        loader.exec_module = exec_module
+    found = (finder.find_spec(DECORATORS, path, target) for finder in finders)
+    spec: ModuleSpec | None = next(filter(None, found), None)
+    if spec is None or spec.loader is None:
         return spec
+    loader: Any = spec.loader
+    execute = loader.exec_module
 
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        _make_known(module)
 
-_awaiting = _Awaiting()
+    loader.exec_module = exec_module
+    return spec

@@ -44,7 +44,7 @@ def make_import(unit: Unit) -> Callable[..., Any]:
             if fromlist and name in ATTRIBUTES and not unit.owns(name):  # from torch.library import custom_op
                 return importlib.import_module(unit.shim_name(name))
             root = name.partition(".")[0]
-            if root in roots or root in shimmed or name in unit.dynamic:
+            if root in roots or root in shimmed or name in unit.dynamic or root in unit.added:
                 target = target_name(unit, name)
                 if target != name:
                     if fromlist:

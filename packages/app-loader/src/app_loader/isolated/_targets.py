@@ -30,7 +30,9 @@ WHOLE_ROOTS = frozenset(name.partition(".")[0] for name in WHOLE)
 ATTRIBUTES: dict[str, str] = {
     "logging.config.DictConfigurator": "logging.config",
     "logging.config.dictConfig": "logging.config",
+    "sys.meta_path": "sys",
     "sys.modules": "sys",
+    "sys.path": "sys",
     "torch.library": "torch",
     "torch.ops": "torch",
     "torch.load": "torch",
@@ -51,7 +53,7 @@ ATTRIBUTES: dict[str, str] = {
 }
 """Attributes replaced one by one, each with the shim that defines it."""
 
-REWRITER_VERSION = 9
+REWRITER_VERSION = 10
 """Part of the bytecode's key: raise it with every change of what the rewriter or these tables produce."""
 
 

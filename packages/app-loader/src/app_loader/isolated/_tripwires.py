@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from app_loader.isolated._announced import FOLDERS_VARIABLE, SEARCHED_VARIABLE, STORES_VARIABLE
+
 Effects = Literal["report", "restore"]
 _LOUD = ("default dtype", "default device", "start method", "grad mode", "working directory")
+_ANNOUNCED = (STORES_VARIABLE, FOLDERS_VARIABLE, SEARCHED_VARIABLE)
+"""What this package itself tells child processes."""
 _log = logging.getLogger("app_loader.isolated")
 
 
@@ -161,12 +165,15 @@ def _thawed(numpy: Any, state: Any) -> Any:
 
 def _environ() -> dict[str | bytes, str | bytes]:
     # As the system spells it: `dict(os.environ)` would decode every name and value, each time.
-    return dict(vars(os.environ).get("_data", os.environ))
+    found: dict[str | bytes, str | bytes] = dict(vars(os.environ).get("_data", os.environ))
+    for name in _ANNOUNCED:
+        found.pop(os.fsencode(name) if os.name == "posix" else name, None)
+    return found
 
 
 def _set_environ(was: dict[str | bytes, str | bytes]) -> None:
     variables = {os.fsdecode(name): os.fsdecode(value) for name, value in was.items()}
-    for name in set(os.environ) - set(variables):
+    for name in set(os.environ) - set(variables) - set(_ANNOUNCED):
         del os.environ[name]
     os.environ.update(variables)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,8 @@ class Unit:
         effects: what importing its modules changed in shared state.
         environments: ids that the unit registered with a shared gymnasium.
         dynamic: names of modules that the unit's code made at run time.
+        search: where its top-level modules lie: its folder, and those of its folders that its code put on `sys.path`.
+        added: top-level names that those bring.
         builtins: what its modules see as builtins; filled when its package is imported.
         helpers: makes what rewritten code names in `builtins`, by name; filled when its package is imported.
         shims: its stand-ins for shared modules, by the shared name.
@@ -96,6 +98,8 @@ class Unit:
             self.owned |= part.owned
         self.operators: set[str] = set()
         self.dynamic: set[str] = set()
+        self.search = [str(folder)]
+        self.added: set[str] = set()
         self.environments: set[str] = set()
         self.effects: list[Any] = []
         self.builtins: dict[str, Any] = {}
@@ -131,7 +135,7 @@ class Unit:
 
     def owns(self, name: str) -> bool:
         """Whether an original module name belongs to this unit."""
-        return self.owned.owns(name) or name in self.dynamic
+        return self.owned.owns(name) or name in self.dynamic or name.partition(".")[0] in self.added
 
     def isolated_name(self, name: str) -> str:
         """Return the importable name of one of the unit's own modules, and any other name as it is."""
@@ -144,6 +148,13 @@ class Unit:
         if not self.owns(name):
             self.dynamic.add(name)
         return f"{self.prefix}.{name}"
+
+    def search_also(self, folder: str, names: Iterable[str]) -> None:
+        """Let top-level modules of some names be found in one more of its folders."""
+        with self.lock:
+            if folder not in self.search:
+                self.search.append(folder)
+            self.added.update(names)
 
     def original_name(self, name: str) -> str:
         """Return the original name of one of the unit's isolated modules, and any other name as it is."""

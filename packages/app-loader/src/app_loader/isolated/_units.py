@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app_loader.errors import IsolationError
+from app_loader.isolated._announced import announced_searches
 from app_loader.isolated._names import PREFIX
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._unit import Part, Unit
@@ -31,6 +32,8 @@ def register_unit(unit: Unit) -> Unit:
         known = _units.get(unit.identifier)
         if known is None:
             _units[unit.identifier] = unit
+            for place, names in announced_searches().get(unit.identifier, {}).items():
+                unit.search_also(place, names)
             _adopt_loggers(unit)
             return unit
         if known.digest != unit.digest:

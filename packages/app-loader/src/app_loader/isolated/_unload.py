@@ -17,6 +17,7 @@ from app_loader.isolated._helpers import withdraw
 from app_loader.isolated._names import PACKAGE
 from app_loader.isolated._unit import Unit
 from app_loader.isolated._units import forget_unit
+from app_loader.isolated.shims import paths
 from app_loader.isolated.shims.datapipes import forget_routes
 
 _SHOWN = 5
@@ -62,6 +63,7 @@ def unload(unit: Unit) -> UnloadReport:
     forget_unit(unit.identifier)
     withdraw(unit.identifier)
     forget_routes(unit)
+    paths.withdraw(unit)
     ledger = sys.modules.get(f"{PACKAGE}._ledger")  # without it, no unit of this process wrote anything shared
     if ledger is not None:
         ledger.withdraw(unit)

@@ -23,6 +23,7 @@ from app_loader.isolated.shims import (
     metadata,
     modules,
     operators,
+    paths,
     pickles,
     pytrees,
     resources,
@@ -45,7 +46,7 @@ _OVERRIDES: dict[str, Callable[[Unit], dict[str, Any]]] = {
     "pkg_resources": resources.pkg_resources_overrides,
     "pkgutil": walking.pkgutil_overrides,
     "pydoc": walking.pydoc_overrides,
-    "sys": modules.overrides,
+    "sys": lambda unit: {**modules.overrides(unit), **paths.overrides(unit)},
     "torch": lambda unit: {
         "library": make_shim("torch.library", unit),
         "ops": operators.Operators(unit),

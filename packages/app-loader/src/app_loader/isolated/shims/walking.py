@@ -24,7 +24,11 @@ def pkgutil_overrides(unit: Unit) -> dict[str, Any]:
         return pkgutil.get_data(unit.isolated_name(package), resource)
 
     def iter_modules(path: Iterable[str] | None = None, prefix: str = "") -> Iterator[pkgutil.ModuleInfo]:
+        if path is None:  # every top-level module: the unit's own first, and no other version of what is its own
+            yield from iter_modules(unit.search, prefix)
         for info in pkgutil.iter_modules(path, prefix):
+            if path is None and unit.owns(info.name.removeprefix(prefix)):
+                continue
             where = getattr(info.module_finder, "path", "")
             if isinstance(where, str) and Path(where).is_relative_to(unit.folder):
                 yield pkgutil.ModuleInfo(_UnitFinder(unit, info.module_finder), info.name, info.ispkg)
