@@ -157,3 +157,28 @@ def need():
         module.need()
     assert pickle.loads(pickle.dumps(module.reason)).files == module.reason.files
     app_loader.isolated.unload(unit)
+
+
+@pytest.mark.parametrize("package", ["toy_zoo", "toy_space/zoo"])
+def test_what_code_built_beside_its_modules_when_it_first_ran_is_no_part_of_a_folder(
+    tmp_path: Path, package: str
+) -> None:
+    """A library that `torch.utils.cpp_extension.load` built: no RECORD lists it, and its code asks torch for it."""
+    folder = tmp_path / "folder"
+    source = folder / package / "__init__.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("from torch.utils import cpp_extension\nanswer = 1\n")
+    info = folder / "toy_zoo-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-zoo\nVersion: 1.0\n")
+    (info / "RECORD").write_text(f"{package}/__init__.py,,\n{info.name}/METADATA,,\n{info.name}/RECORD,,\n")
+    before = isolate_directory(folder, bytecode=tmp_path / "bytecode")
+    built = folder / package / "build" / "fast.so"
+    built.parent.mkdir()
+    built.write_bytes(b"\x7fELF")
+    after = isolate_directory(folder, bytecode=tmp_path / "bytecode")
+    assert after is before  # so that a child process finds it under the name that it had
+    assert after.import_module(package.replace("/", ".")).answer == 1
+    (info / "RECORD").write_text(f"{package}/__init__.py,,\n{package}/build/fast.so,,\n")
+    with pytest.raises(NativeCodeError):
+        isolate_directory(folder, bytecode=tmp_path / "bytecode").import_module(package.replace("/", "."))

@@ -1,6 +1,8 @@
 """Isolating a folder of unpacked modules, such as `pip install --target` makes, without a store.
 
 The folder is read as it is and never written to; the digest is over its files, so a changed folder is another unit.
+What code wrote beside its modules after they were installed (libraries that it builds when it is first used, caches) is
+no part of it: no RECORD lists that.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import stat
 import tempfile
 from email.message import Message
 from email.parser import HeaderParser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from app_loader.isolated._announced import IsolatedFolder, announce_folder
 from app_loader.isolated._owned import NATIVE_SUFFIXES, OwnedNames, owned_names
@@ -49,7 +51,8 @@ def find_isolated_folder(announced: IsolatedFolder) -> Unit | None:
 
 def _describe(folder: Path, name: str | None, bytecode: Path | None) -> Unit:
     files = sorted(_listing(folder))
-    parts = _parts(folder, files)
+    parts, listed = _parts(folder, files)
+    files = [file for file in files if file in listed or not _is_made_since(file, listed)]
     main = next((part for part in parts if _normal(part.distribution) == _normal(name)), None) if name else None
     ordered = (main, *(part for part in parts if part is not main)) if main else parts
     digest = _digest(folder, files)
@@ -98,13 +101,21 @@ def _digest(folder: Path, files: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _parts(folder: Path, files: list[str]) -> list[Part]:
-    """Return one part per dist-info folder: first what none of the others asks for, then the largest.
+def _is_made_since(file: str, listed: set[str]) -> bool:
+    """Whether a file that no RECORD lists, and that is no source, lies in a package that a RECORD does list."""
+    if file.endswith(".py"):
+        return False
+    return any(f"{folder}/__init__.py" in listed for folder in PurePosixPath(file).parents)
 
-    Names that no RECORD lists go to the first.
+
+def _parts(folder: Path, files: list[str]) -> tuple[list[Part], set[str]]:
+    """Return one part per dist-info folder, and every file that a RECORD lists.
+
+    First comes what none of the others asks for, then the largest. Names that no RECORD lists go to the first.
     """
     everything = owned_names(files)
     found: list[tuple[int, Part]] = []
+    every: set[str] = set()
     wanted: set[str] = set()
     for info in sorted(folder.glob("*.dist-info")):
         headers = (
@@ -114,6 +125,7 @@ def _parts(folder: Path, files: list[str]) -> list[Part]:
         )
         record = (info / "RECORD").read_text("utf-8").splitlines() if (info / "RECORD").exists() else []
         listed = [line.rsplit(",", 2)[0].strip('"') for line in record if line.strip()]
+        every.update(listed)
         stem = info.name.removesuffix(".dist-info")
         part = Part(
             distribution=str(headers.get("Name") or stem.rpartition("-")[0]),
@@ -129,10 +141,10 @@ def _parts(folder: Path, files: list[str]) -> list[Part]:
     known: frozenset[str] = frozenset().union(*(part.owned.whole for part in parts))
     rest = OwnedNames(whole=everything.whole - known, partly=everything.partly)
     if not parts:
-        return [Part(distribution=folder.name, version="0", owned=everything)]
+        return [Part(distribution=folder.name, version="0", owned=everything)], every
     first = parts[0]
     merged = Part(distribution=first.distribution, version=first.version, owned=first.owned | rest, info=first.info)
-    return [merged, *parts[1:]]
+    return [merged, *parts[1:]], every
 
 
 def _normal(name: str) -> str:
