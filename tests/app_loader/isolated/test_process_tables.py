@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from app_loader.errors import IsolationError
+from app_loader.errors import IsolationError, RegistrationConflictError
 from app_loader.isolated import unload
 from app_loader.store import Entry
 from torch.utils import _pytree as pytree
@@ -85,6 +85,55 @@ def test_an_operator_of_one_name_is_each_versions_own(versions: AddVersions, sou
         assert [float(run[n](torch.ones(1))) for n in ("1", "2", "3", "1")] == [1, 2, 3, 1]
     assert not hasattr(torch.ops.toy_zoo, "scaled")
     torch._dynamo.reset()
+
+
+KERNEL_FIRST = {
+    "by name": "@torch.library.impl('toy_first::scaled', ['CPU'])\ndef scaled(x): return x * {n}\n{define}",
+    "as an argument": "def scaled(x): return x * {n}\ntorch.library.impl('toy_first::scaled', 'CPU', scaled)\n{define}",
+    "in a library": (
+        "lib = torch.library.Library('toy_first', 'FRAGMENT')\ndef scaled(x): return x * {n}\n"
+        "lib.impl('scaled', scaled, 'CPU')\nlib.define('scaled(Tensor x) -> Tensor')"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", KERNEL_FIRST)
+def test_an_operator_may_be_defined_after_its_kernel(versions: AddVersions, way: str) -> None:
+    define = "torch.library.define('toy_first::scaled', '(Tensor x) -> Tensor')"
+    source = f"import torch\n{KERNEL_FIRST[way].replace('{define}', define)}\n"
+    call = "def call(): return torch.ops.toy_first.scaled(torch.ones(1))"
+    modules = [entry.import_module("toy_zoo") for entry in versions({"toy_zoo.py": source + call}).values()]
+    assert [float(module.call()) for module in modules * 2] == [1, 2, 3, 1, 2, 3]
+    assert not hasattr(torch.ops.toy_first, "scaled")
+
+
+@pytest.mark.parametrize("way", ["by name", "as an argument"])
+def test_a_kernel_that_comes_first_is_not_put_into_the_operator_of_a_plain_import(
+    versions: AddVersions, way: str
+) -> None:
+    with torch.library._scoped_library("toy_plain", "FRAGMENT") as plain:
+        plain.define("scaled(Tensor x) -> Tensor")
+        plain.impl("scaled", lambda x: x * 9, "CPU")
+        define = "torch.library.define('toy_plain::scaled', '(Tensor x) -> Tensor')"
+        source = "import torch\n" + KERNEL_FIRST[way].replace("{define}", define).replace("toy_first", "toy_plain")
+        call = "\ndef call(): return torch.ops.toy_plain.scaled(torch.ones(1))"
+        modules = [entry.import_module("toy_zoo") for entry in versions({"toy_zoo.py": source + call}).values()]
+        assert [float(module.call()) for module in modules * 2] == [1, 2, 3, 1, 2, 3]
+        assert float(torch.ops.toy_plain.scaled(torch.ones(1))) == 9
+
+
+def test_a_kernel_for_an_operator_of_another_library_is_the_firsts_and_refused_to_the_second(
+    versions: AddVersions,
+) -> None:
+    with torch.library._scoped_library("toy_lib", "FRAGMENT") as shared:
+        shared.define("scaled(Tensor x) -> Tensor")
+        source = "import torch\n@torch.library.impl('toy_lib::scaled', 'CPU')\ndef scaled(x): return x * {n}"
+        entries = versions({"toy_zoo.py": source})
+        entries["1"].import_module("toy_zoo")
+        assert float(torch.ops.toy_lib.scaled(torch.ones(1))) == 1
+        with pytest.raises(RegistrationConflictError):
+            entries["2"].import_module("toy_zoo")
+        assert float(torch.ops.toy_lib.scaled(torch.ones(1))) == 1
 
 
 def test_operators_that_the_unit_does_not_define_are_the_shared_ones(versions: AddVersions) -> None:

@@ -70,6 +70,8 @@ class Unit:
         loader: the class of its modules' loaders, made for the first of them.
         lock: around the unit's own tables.
         entrance: lets one thread at a time import from outside.
+        postponed: registrations that wait for what the unit may still define; each is told whether it no longer can,
+            and says whether it is done.
         conflicts: refusals by the ledger during the import that is under way.
     """
 
@@ -108,6 +110,7 @@ class Unit:
         self.loader: Any = None
         self.lock = threading.RLock()
         self.entrance = Entrance(f"{main.distribution} {main.version}")
+        self.postponed: list[Callable[[bool], bool]] = []
         self.conflicts: list[Exception] = []
 
     @cached_property
@@ -185,6 +188,11 @@ class Unit:
                 if full not in self.builtins and full.encode() in compiled:
                     supply(self.builtins, full, name_after(make(self), self.shim_name("builtins"), full))
 
+    def settle(self, *, last: bool = False) -> None:
+        """Make the registrations that no longer have to wait."""
+        waiting, self.postponed = self.postponed, []
+        self.postponed += [each for each in waiting if not each(last)]
+
     def _refuse_native(self, name: str) -> None:
         if self.native and self.owns(name) and self.isolated_name(name) not in sys.modules:
             needed = needed_native(self.folder, self.native, name)
@@ -206,10 +214,12 @@ class Unit:
             with self.entrance.entered():
                 try:
                     __import__(full)  # gives way where threads wait for one another; `import_module` raises there
+                    self.settle(last=True)
                     if self.conflicts:  # the code caught the refusal and went on without its registration
                         raise self.conflicts[0]
                     return sys.modules[full]
                 finally:
+                    self.postponed.clear()
                     self.conflicts.clear()
         except BaseException as error:
             error.__traceback__ = _trimmed(error.__traceback__)

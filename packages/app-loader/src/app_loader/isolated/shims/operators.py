@@ -54,7 +54,9 @@ def library_overrides(unit: Unit) -> dict[str, Any]:
         def define(name: str, *arguments: Any, **options: Any) -> Any:
             _claim(unit, name)
             function = getattr(importlib.import_module("torch.library"), function_name)
-            return function(own_operator(unit, name), *arguments, **options)
+            made = function(own_operator(unit, name), *arguments, **options)
+            unit.settle()
+            return made
 
         define.__name__ = function_name
         return define
@@ -62,8 +64,21 @@ def library_overrides(unit: Unit) -> dict[str, Any]:
     def naming(function_name: str) -> Callable[..., Any]:
         def register(name: Any, *arguments: Any, **options: Any) -> Any:
             function = getattr(importlib.import_module("torch.library"), function_name)
+            if _is_shared(unit, name) and not _is_defined(name):
+                _claim(unit, name)  # the unit is about to define it: kernels may come first
             if not _is_shared(unit, name) or function_name == "get_kernel":
                 return function(own_operator(unit, name), *arguments, **options)
+            if function_name == "impl" and unit.importing and _is_defined_in_python(name):
+                types, kernel, *_ = (*arguments, *options.values(), None, None)
+
+                def implement(of_others: bool) -> Any:
+                    return (shared if of_others else register)(name, types)
+
+                return _postponed(unit, name, implement, kernel)
+            return shared(name, *arguments, **options)
+
+        def shared(name: str, *arguments: Any, **options: Any) -> Any:
+            function = getattr(importlib.import_module("torch.library"), function_name)
             table = f"torch.library.{function_name}"
             given = [*arguments, *(value for _, value in sorted(options.items()))]
             content = [value for value in given if isinstance(value, FunctionType)]
@@ -120,12 +135,16 @@ def _library_class(unit: Unit) -> Any:
             match = _SCHEMA_NAME.match(schema)
             if match:
                 unit.operators.add(f"{self._asked}::{match[1]}")
-            return super().define(schema, alias_analysis, tags=tags)
+            made = super().define(schema, alias_analysis, tags=tags)
+            unit.settle()
+            return made
 
         def impl(self, op_name: Any, fn: Any, dispatch_key: str = "", **options: Any) -> Any:
             """Implement one of the unit's own operators, or a shared one where it is named."""
             name = op_name if isinstance(op_name, str) else str(getattr(op_name, "_name", op_name))
             operator = name.rpartition("::")[2]
+            if not _is_defined(f"{self._asked}::{operator}"):
+                _claim(unit, f"{self._asked}::{operator}")
             if f"{self._asked}::{operator.partition('.')[0]}" in unit.operators:
                 return super().impl(operator if isinstance(op_name, str) else op_name, fn, dispatch_key, **options)
             _claim_shared(
@@ -188,6 +207,42 @@ def _view(shim: str, namespace: str) -> Any:
 
 _shared_kernels: dict[tuple[str, str], Any] = {}
 """What units registered for operators that they do not own: torch tells of a replaced kernel, and replaces it."""
+
+
+def _postponed(unit: Unit, name: str, implement: Callable[[bool], Callable[[Any], Any]], kernel: Any) -> Any:
+    """Implement an operator once the unit has defined it, or a shared one when the unit's import ends.
+
+    Args:
+        unit: whose code implements it.
+        name: the operator, which the process has from a plain import of the same package, or from another library.
+        implement: returns the decorator that implements the shared operator, or else the unit's own.
+        kernel: what implements it, None where that will be decorated.
+    """
+
+    def postpone(kernel: Any) -> None:
+        def settle(last: bool) -> bool:
+            shared = _is_shared(unit, name)
+            if last or not shared:
+                implement(shared)(kernel)
+            return last or not shared
+
+        unit.postponed.append(settle)
+
+    return postpone if kernel is None else postpone(kernel)
+
+
+def _is_defined(name: str) -> bool:
+    """Whether the process has an operator of that name."""
+    operator, _, overload = name.partition(".")
+    try:
+        importlib.import_module("torch")._C._dispatch_find_schema_or_throw(operator, overload)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _is_defined_in_python(name: str) -> bool:
+    return name in getattr(importlib.import_module("torch.library"), "_defs", ())
 
 
 def _is_shared(unit: Unit, name: Any) -> bool:
