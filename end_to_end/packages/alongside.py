@@ -113,7 +113,17 @@ def _looked_at(value: Any) -> list[Any]:
     """Return what `inspect` and `typing` say of a function or class, in original names."""
     hints = _tried(lambda: sorted(f"{name}: {_told(hint)}" for name, hint in typing.get_type_hints(value).items()))
     source = _tried(lambda: hashlib.sha256(inspect.getsource(value).encode()).hexdigest())
-    return [hints, source, _tried(lambda: _told(inspect.signature(value)))]
+    return [hints, source, _tried(lambda: _told(_signature(value)))]
+
+
+def _signature(value: Any) -> inspect.Signature:
+    """Return a signature without the content of dictionaries that are defaults: caches, and whole modules."""
+    signature = inspect.signature(value)
+    kept = [
+        each.replace(default=type(each.default)) if isinstance(each.default, dict) and each.default else each
+        for each in signature.parameters.values()
+    ]
+    return signature.replace(parameters=kept)
 
 
 def _is_value(kind: Any) -> bool:
