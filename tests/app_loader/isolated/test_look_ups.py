@@ -145,6 +145,29 @@ answer = (
         assert entry.import_module("toy_zoo.asks").answer == (True, True, "toy_zoo", "toy_zoo", True)
 
 
+def test_a_name_that_begins_with_one_of_a_list_is_the_original_one(versions: AddVersions) -> None:
+    source = """
+import sys
+def called_from(*others):
+    ignored = ["toy_zoo", *others]
+    frame = sys._getframe()
+    name = frame.f_globals.get("__name__") or "?"
+    while any(tuple(name.startswith(each) for each in ignored)):
+        frame = frame.f_back
+        name = frame.f_globals["__name__"]
+    return name
+def begins(name, *others):
+    return [name.startswith(others), name.startswith(__name__), name.startswith((__name__, "other"), 0)]
+"""
+    for entry in versions({**BASE, "toy_zoo/asks.py": source}).values():
+        module = entry.import_module("toy_zoo.asks")
+        assert module.called_from() == __name__
+        assert module.called_from(__name__, "_pytest") not in (__name__, module.__name__)
+        assert module.begins(module.__name__, "toy_zoo") == [True, True, True]
+        assert module.begins("toy_zoo.asks.more") == [False, True, True]
+        assert module.begins("elsewhere", "else") == [True, False, False]
+
+
 def test_a_module_name_that_is_written_still_leads_into_the_unit(versions: AddVersions) -> None:
     source = """
 class Public: pass

@@ -130,6 +130,8 @@ class Expressions:
             apart = called.attr in ("split", "partition", "rsplit") and _is_text(first) == "."
             asked = called.attr in _TEXT_METHODS and self._names_own(first)
             both = called.attr in _TEXT_METHODS and (_says_module(called.value) or _says_module(first))
+            # name.startswith(ignored), where a list of original names is gone through: `OWN` leaves other text alone
+            both = both or (called.attr == "startswith" and _is_a_name(called.value) and _is_text(first) is None)
             if (apart and called.attr != "rsplit") or asked or both:
                 called.value = _call(OWN, called.value)
             if both:  # cls.__module__.startswith(prefix): either may be an original name
@@ -263,6 +265,12 @@ def _is_text(node: ast.expr) -> str | None:
 
 def _says_module(node: ast.expr) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == "__module__"
+
+
+def _is_a_name(node: ast.expr) -> bool:
+    """Whether an expression is called a name, as in `module_name` and `frame.name`."""
+    called = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return called.endswith("name") and isinstance(node, ast.Name | ast.Attribute)
 
 
 def _is_module_name(target: ast.expr) -> bool:

@@ -146,7 +146,7 @@ def _own_name_of(unit: Unit) -> Callable[[Any], Any]:
     def original_name(value: Any) -> Any:
         if type(value) is str and value.startswith(prefix):
             return value[len(prefix) :]
-        return value
+        return tuple(map(original_name, value)) if type(value) is tuple else value
 
     return original_name
 
