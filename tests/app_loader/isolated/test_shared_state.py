@@ -156,7 +156,7 @@ def test_the_installed_version_beside_it_is_untouched(
     answers = [entry.import_module("toy_zoo").toy_zoo.consts.scale for entry in versions(files).values()]
     assert (answers, toy_zoo.consts.scale, sys.modules["toy_zoo"]) == ([1, 2, 3], 9, toy_zoo)
     for name in ("toy_zoo", "toy_zoo.consts"):
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
 
 
 def test_a_changed_byte_in_the_store_is_refused_before_it_runs(versions: AddVersions, tmp_path: Path) -> None:
