@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import errno
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,12 @@ def test_list_of_what_is_known_is_read_strictly(share: Path, tmp_path: Path, tex
     told = run(share, "--known", tmp_path / "known.json")
     assert told.exit_code == 1 and "--json" in told.stderr
     assert run(share, "--known", tmp_path / "missing.json").exit_code == 1
+
+
+def test_example_names_the_pickle_inside_a_file(tmp_path: Path) -> None:
+    torch.save({"stage": Stage.TRAINING}, tmp_path / "inner.pt")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(tmp_path / "inner.pt", "inner.pt")
+    (cause, *_) = [one for one in find_causes(audit_checkpoint(tmp_path / "outer.zip")) if one.key[1] == "enum"]
+    assert cause.example.startswith("root['stage'] in ") and "inner.pt" in cause.example
+    assert cause.example.endswith(f" in {tmp_path / 'outer.zip'}")

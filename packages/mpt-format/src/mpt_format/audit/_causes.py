@@ -65,7 +65,8 @@ def find_causes(audit: FileAudit) -> list[Told]:
         key = key_of(finding.severity, finding.kind, finding.name)
         if finding.severity != "info" and key not in told:
             name = f"{finding.kind} ({finding.name})" if finding.name and finding.kind != "opcode" else finding.kind
-            example = f"{finding.path} in {audit.file}" if finding.path else audit.file
+            place = (finding.path, finding.stream, audit.file)
+            example = " in ".join(part for part in place if part)
             told[key] = Told(key, name, _instead(finding), example)
     return list(told.values())
 

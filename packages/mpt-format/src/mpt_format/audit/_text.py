@@ -126,8 +126,9 @@ def suggest_changes(audit: FileAudit) -> list[str]:
         if kind == "opcode":
             lines.append("Save with pickle protocol 2: torch.save's default, so leave `pickle_protocol` out.")
         elif instead:
-            example = next((finding.path for finding in findings if finding.path), None)
-            place = f", as at {example}" if example else ""
+            example = next((finding for finding in findings if finding.path), None)
+            inside = f" in {escape_text(example.stream)}" if example and example.stream else ""
+            place = f", as at {example.path}{inside}" if example else ""
             lines.append(f"{kind} ({len(findings)}{place}): write {instead}.")
         elif kind == "call":
             names = sorted({finding.name for finding in findings if finding.name})
