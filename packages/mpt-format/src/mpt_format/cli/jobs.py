@@ -11,10 +11,10 @@ __all__ = ["do_in_processes"]
 
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -62,7 +62,8 @@ def _do_while_none_dies(
         under_way: deque[Future[list[Answer | AuditError]]] = deque()
         while True:
             while len(under_way) < jobs * _WAITING and (part := next(parts, None)):
-                under_way.append(pool.submit(_attempt_each, do, part))
+                with _interrupts_held():
+                    under_way.append(pool.submit(_attempt_each, do, part))
             if not under_way:
                 return
             yield from under_way.popleft().result()
@@ -76,7 +77,9 @@ def _do_alone(names: Sequence[str], do: Callable[[str], Answer]) -> Generator[An
     try:
         for name in names:
             try:
-                yield pool.submit(_attempt, do, name).result()
+                with _interrupts_held():
+                    answer = pool.submit(_attempt, do, name)
+                yield answer.result()
             except BrokenProcessPool:
                 yield AuditError(
                     f"{escape_text(name)} cannot be audited: the process that read it was ended, perhaps for want of "
@@ -93,9 +96,24 @@ def _start(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_die_of_interrupts)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a process may be started, so that it is not hit in the middle of its imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _die_of_interrupts() -> None:
     """Ctrl-C reaches every process of a terminal: a worker ends there, and only the first process says so."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _attempt_each(do: Callable[[str], Answer], names: Sequence[str]) -> list[Answer | AuditError]:
