@@ -266,3 +266,10 @@ def test_without_torch_reading_verbs_work_and_tensors_name_the_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(GOLDEN)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["torch", "torch", "torch"]
+
+
+def test_version_names_every_distribution_whose_verbs_there_are() -> None:
+    done = run("--version")
+    assert done.exit_code == 0
+    joined = {verb.dist.name for verb in joined_verbs().values() if verb.dist}
+    assert [line.split()[0] for line in done.output.splitlines()] == ["mpt-format", *sorted(joined)]

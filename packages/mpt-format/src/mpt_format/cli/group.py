@@ -93,8 +93,27 @@ def show_error(error: MptError) -> None:
     Console(stderr=True).print(Panel(Text(text), title=type(error).__name__, title_align="left", border_style="red"))
 
 
+def _show_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    """Print the version of every distribution whose verbs these are: what the report of a fault needs."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    joined = {verb.dist.name: verb.dist.version for verb in joined_verbs().values() if verb.dist}
+    for name, number in {"mpt-format": version("mpt-format"), **joined}.items():
+        click.echo(f"{name} {number}")
+    ctx.exit()
+
+
 @click.group(cls=VerbGroup, subcommand_metavar="VERB ...", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="mpt-format", prog_name="mpt")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_versions,
+    help="Show the versions of mpt-format and of what joins it, and exit.",
+)
 def mpt() -> None:
     """Inspect, verify, convert and load checkpoints that still work years later.
 
