@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.docs.site import adopt_links, make_navigation
+from tools.docs.site import ADOPTED, ORDER, ROOT, adopt_links, make_navigation
 
 
 def places(navigation: list[Any]) -> dict[str, str]:
@@ -39,6 +39,19 @@ def test_every_page_has_one_place() -> None:
 
 def test_front_page_comes_first() -> None:
     assert make_navigation(["a.md", "tutorial.md", "index.md"])[:2] == ["index.md", "tutorial.md"]
+
+
+def test_pages_of_a_section_lead_from_the_main_job_outwards() -> None:
+    pages = ["audit.md", "how-to/another.md", "how-to/load.md", "how-to/save.md"]
+    assert make_navigation(pages) == [
+        {"How-to guides": ["how-to/load.md", "how-to/save.md", "audit.md", "how-to/another.md"]}
+    ]
+    adopted = set(ADOPTED.values())
+    assert [page for page in ORDER if page not in adopted and not (ROOT / "docs" / page).is_file()] == []
+
+
+def test_every_adopted_document_is_there() -> None:
+    assert [source for source in ADOPTED if not (ROOT / source).is_file()] == []
 
 
 def test_link_to_an_adopted_document_leads_to_its_page() -> None:
