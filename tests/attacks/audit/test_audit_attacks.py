@@ -132,7 +132,7 @@ def test_all_members_of_a_file_share_one_bound_for_unpacking() -> None:
 
 def test_member_that_cannot_be_unpacked_keeps_a_file_from_being_ok() -> None:
     data = pack({"a/notes.txt": b"cos\nsystem\n(S'x'\ntR."}, ZIP_LZMA)
-    plain = pack({"a/data.pkl": b"\x80\x02}."})
+    plain = pack({"a/data.pkl": b"\x80\x02}.", "a/version": b"3"})
     assert audit_bytes(plain, name="x").verdict == "ok"
     merged = io.BytesIO(plain)
     with ZipFile(merged, "a", ZIP_LZMA) as archive:

@@ -86,6 +86,8 @@ class Container:
     """Folder of a torch zip that all records lie in, with its slash."""
     storages: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Storage key -> byte offset in the file and size, of records that lie there as they are."""
+    packed: dict[str, int] = field(default_factory=dict)
+    """Storage key -> size of records that are compressed: torch unpacks them, nothing here does."""
     byteorder: str = "little"
     tensors: list[tuple[str, str, tuple[int, ...]]] = field(default_factory=list)
     """Name, dtype and shape of the tensors of a safetensors member."""

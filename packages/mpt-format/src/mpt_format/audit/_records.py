@@ -20,20 +20,12 @@ def find_record_problems(container: Container, candidate: Candidate) -> list[Rec
     if not candidate.root or container.kind not in ("torch-zip", "legacy"):
         return []
     found = []
-    packed: set[str] | None = None
     summary = candidate.get_summary(container.storage_fields)
     for key, needed in summary.get_sizes().items():
         place = container.storages.get(key)
-        if place is not None and place[1] == needed:
+        size = container.packed.get(key) if place is None else place[1]
+        if size == needed or (size is None and (not candidate.stream.complete or container.problems)):
             continue
         offset = summary.storages[key].offset
-        if place is None:
-            if packed is None:  # records that are compressed, which nothing here unpacks
-                prefix = container.prefix + "data/"
-                members = container.directory.members if container.directory else []
-                packed = {m.name[len(prefix) :] for m in members if m.name.startswith(prefix)}
-            if key not in packed and candidate.stream.complete and not container.problems:
-                found.append(RecordProblem(offset=offset, key=key, size_bytes=None, needed_bytes=needed))
-        else:
-            found.append(RecordProblem(offset=offset, key=key, size_bytes=place[1], needed_bytes=needed))
+        found.append(RecordProblem(offset=offset, key=key, size_bytes=size, needed_bytes=needed))
     return sorted(found, key=attrgetter("offset"))

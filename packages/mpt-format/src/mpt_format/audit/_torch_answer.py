@@ -26,7 +26,9 @@ def ask_torch(container: Container, named_safetensors: bool) -> dict[str, TorchA
     root = container.get_root()
     missing = None
     if root is not None and container.kind == "torch-zip":
-        missing = _find_missing(root.get_summary(container.storage_fields), container.storages.keys())
+        missing = _find_missing(
+            root.get_summary(container.storage_fields), container.storages.keys() | container.packed.keys()
+        )
     asked: dict[int, TorchAnswer] = {}
     answers: dict[str, TorchAnswer] = {}
     for version, rules in _distinct_rules().items():
@@ -85,7 +87,7 @@ def _ask_streams(
     for candidate in candidates:
         stream = candidate.stream
         summary = candidate.get_summary(container.storage_fields)
-        storages = container.storages.keys() if container.kind == "torch-zip" else None
+        storages = container.storages.keys() | container.packed.keys() if container.kind == "torch-zip" else None
         refusal = find_refusal(summary.suspects, rules, storages=storages, storage_fields=container.storage_fields)
         if missing is not None and (refusal is None or missing[0] < refusal.offset):
             return TorchAnswer(loads=False, reason=f"the record data/{missing[1][:40]} is not in the file")

@@ -17,7 +17,8 @@ from ._safetensors import read_safetensors_table
 from ._sb3_data import read_sb3_data
 from ._sniff import is_tar_header, looks_like_pickle
 from ._stream import Buffer
-from ._zip import STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
+from ._torch_zip import find_layout_refusal
+from ._zip import DEFLATED, STORED, ZipDirectory, ZipMember, read_zip_directory, unpack_member
 
 _COPY_LIMIT = 64 << 20
 """A main pickle above this is read in place; a smaller one is copied, because indexing bytes is faster."""
@@ -97,6 +98,7 @@ def _read_zip(
     elif f"{prefix}data.pkl" in names:
         container.kind = "torch-zip"
         container.description = "a torch.save zip archive"
+        container.torch_refusal = find_layout_refusal(data, directory, prefix, limits)
     elif {
         f"{prefix}archive_format",
         f"{prefix}models/model.json",
@@ -141,6 +143,8 @@ def _read_members(data: Buffer, container: Container, limits: Limits, name: str,
             member_name = member[0]
             if member_name.startswith(records) and member[1] == STORED and member[7] >= 0:
                 storages[member_name[cut:]] = (member[7], member[4])
+            elif member_name.startswith(records) and member[1] == DEFLATED and member[7] >= 0:
+                container.packed[member_name[cut:]] = member[5]
             elif not member_name.startswith((records, constants)):
                 others.append(member)
         others.reverse()

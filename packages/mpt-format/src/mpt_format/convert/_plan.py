@@ -124,8 +124,10 @@ def _place(data: Buffer, container: Container, name: str, tensor: SourceTensor) 
     if dtype is None:
         return f"dtype {record.dtype} has no place in safetensors: save it in another dtype, or drop it"
     located = container.storages.get(storage.key)
+    if storage.key in container.packed:
+        return f"the record of storage {storage.key!r} is compressed: unpack the archive and pack it without (zip -0)"
     if located is None:
-        return f"the record of storage {storage.key!r} is missing or compressed"
+        return f"the record of storage {storage.key!r} is missing"
     offset, size = located
     item = BITS[dtype] // 8
     base = 0
