@@ -45,6 +45,7 @@ CONV_INSTEAD = (
     "DropField(path='{path}', reason='nothing read it'), "
     "AddField(path='{path}', value={{'kind': 'conv', 'channels': 4}})"
 )
+TURNED = "class Turned(nn.Linear):\n    def forward(self, x):\n        return -super().forward(x)\n\n"
 FORMER = 'Field(default=6, json_schema_extra={"former_names": ["width"]})'
 DRIFTS = {
     "renamed, declared": Drift(
@@ -349,3 +350,24 @@ def test_a_parameter_that_a_draft_drops_is_asked_for_by_the_check(zoo: DriftZoo)
     found = zoo.run("migrate", "check", "--distribution", "drift-zoo", "--code", "2.0.1")
     assert found.exit_code == 1
     assert [line.partition(": ")[2][:21] for line in found.stderr.splitlines()] == ["the Drop of 'out.bias"]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "unseen"),
+    [
+        ("torch.tanh(self.inp(", "torch.sigmoid(self.inp(", True),
+        ("class Drifting(nn.Module", TURNED + "class Drifting(nn.Module", False),
+    ],
+    ids=["a function", "another class of module"],
+)
+def test_only_the_witness_is_said_to_show_a_change_where_no_stage_before_it_does(
+    zoo: DriftZoo, was: str, now: str, unseen: bool
+) -> None:
+    source = SOURCE.replace(was, now)
+    zoo.add("2.0.0", source if unseen else source.replace("self.inp = nn.Linear(", "self.inp = Turned("))
+    document = json.loads(zoo.run("diagnose", zoo.path, "--code", "2.0.0", "--json").stdout)
+    found = [f for f in document["findings"] if f["stage"] == "behaviour"]
+    assert found
+    assert {bool(f["evidence"]) for f in found} == {unseen}
+    assert any(f["stage"] == "modules" for f in document["findings"]) != unseen
+    assert not document["would_load"]

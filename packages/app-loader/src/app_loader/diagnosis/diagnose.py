@@ -235,8 +235,9 @@ class _Work:
         if verdict.unmet is not None:
             wrong = (f for f in self.findings if f.severity == "error")
             silent = not any(f.stage in ("config", "keys", "dimensions") for f in wrong)
+            unseen = silent and not any(f.stage == "modules" for f in self.findings)
             self.findings += judge_behaviour(
-                verdict.unmet, silent=silent, next_command=_LOAD_TRAINED if silent else DRAFT
+                verdict.unmet, silent=unseen, next_command=_LOAD_TRAINED if silent else DRAFT
             )
 
     def _skip(self, reason: str, *stages: str) -> None:

@@ -61,8 +61,10 @@ class Diagnosis:
     def verdict(self) -> str:
         """Return the verdict in a sentence."""
         if not self.would_load:
-            only_rules = {finding.stage for finding in self.findings if finding.severity == "error"} == {"rules"}
-            return f"does not load with {self.code}" + (" under the rules given" if only_rules else "")
+            wrong = {finding.stage for finding in self.findings if finding.severity == "error"}
+            why = " under the rules given" if wrong == {"rules"} else ""
+            why = why or (": it fits and computes something else" if wrong == {"behaviour"} else "")
+            return f"does not load with {self.code}{why}"
         followed = f", following {', '.join(self.revisions)}" if self.revisions else ""
         return f"loads with {self.code}{followed}"
 

@@ -64,7 +64,10 @@ def format_revision(
         text += f"# {tried.tried} assignments were tried against the witness, {tried.met} met it\n"
     if met is False:
         text += "# The witness is NOT met by these operations: something changed that no key and no shape shows\n"
-        text += "# (an order of inputs, a constant, a square matrix). Say it with a Function.\n"
+        text += (
+            "# (an order of inputs, a constant, an activation, a square matrix). Say it with a Function of a tensor,\n"
+        )
+        text += "# or make it a field of the config, and say what it was with AddField.\n"
     lines = [
         "REVISION = Revision(",
         f'    id="r_{_as_name(kind)}_{_as_name(version)}",',
