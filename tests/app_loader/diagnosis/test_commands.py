@@ -143,6 +143,17 @@ def test_draft_writes_a_file_that_is_python(zoo: Zoo) -> None:
     compile(target.read_text(), str(target), "exec")
 
 
+def test_a_draft_replaces_a_draft_and_never_what_a_person_reviewed(zoo: Zoo) -> None:
+    zoo.add("0.3.1")
+    path, target = zoo.save("0.1.0"), zoo.folder / "revision.py"
+    command = ("migrate", "draft", path, "--to", "0.3.1", "--no-trial", "-o", target)
+    assert [run(zoo, *command).exit_code for _ in range(2)] == [0, 0]
+    reviewed = target.read_text().replace("reviewed=False", "reviewed=True")
+    target.write_text(reviewed)
+    assert run(zoo, *command).exit_code == 2
+    assert target.read_text() == reviewed
+
+
 def test_what_a_draft_offers_can_be_written_as_it_says(zoo: Zoo) -> None:
     zoo.add("0.3.1")
     drafted = run(zoo, "migrate", "draft", zoo.save("0.1.0"), "--to", "0.3.1", "--no-trial")

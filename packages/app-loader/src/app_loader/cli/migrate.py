@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from app_loader.migration.proof import Proof
     from app_loader.migration.write import MigrationReport
 
+
+_REVIEWED = re.compile(r"^\s+reviewed=True,", re.MULTILINE)
+"""The line of a finished revision's file; the remarks of a draft say it too."""
 
 _WIDTH = 100
 """Characters of a reason in a table."""
@@ -159,6 +163,8 @@ def draft(path: Path, code: str, output: Path | None, store: str | None, no_tria
     from app_loader.migration.draft import draft_revision
     from app_loader.store import Store
 
+    if output is not None and output.is_file() and _REVIEWED.search(output.read_text("utf-8", errors="replace")):
+        raise click.UsageError(f"{output} holds a revision that a person reviewed; -o takes another file")
     drafted = draft_revision(path, code=code, store=Store(store), trial=not no_trial)
     if output is None:
         click.echo(drafted.text)
