@@ -46,7 +46,7 @@ def _sparse(values: bytes) -> bytes:
     return glob("torch._utils", "_rebuild_sparse_tensor") + row(layout("torch.sparse_coo"), parts) + b"R"
 
 
-_LONGS = storage("LongStorage", "0", 2)
+_LONGS = storage("LongStorage", "1", 2)
 _ATTRIBUTE = VALUES["{'a': 1}"]
 EDGES = {
     "v2 with metadata": _V2 + row(*_PARTS, b"}") + b"R",
