@@ -95,7 +95,7 @@ def asked(load: Load, root: str, most: int) -> Iterator[Answers]:
             answers[key] = type(error).__name__
             continue
         answers[key] = [
-            _numbers(made),
+            _tried(lambda made=made: _numbers(made)),
             _tried(lambda made=made: _numbers(copy.deepcopy(made))),
             _tried(lambda made=made: re.sub(r"0x\w+", "", repr(made))),
         ]
