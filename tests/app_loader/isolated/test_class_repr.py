@@ -70,6 +70,16 @@ class ShapedLin(Lin, Shaped):
         return {n}
 
 
+class Calling(abc.ABCMeta):
+    def __call__(cls, *arguments):
+        return super().__call__(*arguments)
+
+
+class Called(Shaped, metaclass=Calling):
+    def shape(self):
+        return {n}
+
+
 class Said(Protocol):
     answer: int
 
@@ -124,6 +134,7 @@ def test_the_repr_of_every_kind_of_class_says_module_and_version(modules: dict[s
             module.Both: "Both",
             module.Shaped: "Shaped",
             module.ShapedLin: "ShapedLin",
+            module.Called: "Called",
             module.Said: "Said",
             module.Speaker: "Speaker",
             module.Box: "Box",
@@ -143,7 +154,8 @@ def test_classes_are_what_they_are_without_it(modules: dict[str, typing.Any]) ->
         assert module.Colour.RED.value == answer
         assert module.Colour(answer) is module.Colour.RED
         assert isinstance(module.Colour, enum.EnumMeta)
-        assert module.ShapedLin().shape() == answer
+        assert module.ShapedLin().shape() == module.Called().shape() == answer
+        assert isinstance(module.Called, module.Calling)
         with pytest.raises(TypeError):
             module.Shaped()
         assert module.Box[int].__origin__ is module.Box

@@ -13,9 +13,10 @@ __all__ = ["CLASS_REPR_VARIABLE", "VersionedType", "is_asked_for", "make_build_c
 import builtins
 import os
 import types
+from abc import ABCMeta
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from policy_interface.origin import origin_of
 
@@ -50,7 +51,7 @@ def make_build_class() -> Callable[..., Any]:
 def _choose(bases: tuple[Any, ...], given: Any) -> type | None:
     """The metaclass for a class of these bases and of the metaclass that its statement names, if it names one.
 
-    None where Python's own choice is right: a metaclass with a `repr` of its own, or something that Python refuses.
+    None where Python's own choice is right: a metaclass of its own, or something that Python refuses.
     """
     if given is not None and not isinstance(given, type):
         return None
@@ -61,13 +62,13 @@ def _choose(bases: tuple[Any, ...], given: Any) -> type | None:
             winner = kind
         elif not issubclass(winner, kind):
             return None
-    if winner is type:
-        return VersionedType
-    unnamed = not any("__repr__" in vars(each) for each in winner.__mro__[:-2])  # the last two are type and object
-    if unnamed or any(issubclass(kind, VersionedType) for kind in kinds):
+    if winner in _PLAIN or any(issubclass(kind, VersionedType) for kind in kinds):
         return _join(winner)
     return None
 
+
+_PLAIN = frozenset({type, ABCMeta, type(Protocol)})
+"""What a class has that names no metaclass. Code that has others calls and combines them, and they stay if they may."""
 
 _JOINED: dict[type, type] = {VersionedType: type}
 """A metaclass that says the version -> the one that it was made of."""
@@ -79,7 +80,13 @@ def _without_version(kind: type) -> type:
 
 @cache
 def _join(kind: type) -> type:
-    """A metaclass that is `kind`, and says the version where `kind` has no `repr` of its own."""
-    joined = type(kind)(kind.__name__, (kind, VersionedType), {"__module__": kind.__module__})
+    """A metaclass that is `kind`, and says the version where `kind` has no `repr` of its own.
+
+    It derives from what its bases are joined to, so that a class of it may derive from a class of theirs.
+    """
+    if kind is type:
+        return VersionedType
+    bases = [_join(base) for base in kind.__bases__ if issubclass(base, type)]
+    joined = type(kind)(kind.__name__, (kind, *bases), {"__module__": kind.__module__})
     _JOINED[joined] = kind
     return joined
