@@ -100,6 +100,14 @@ def test_every_archive_has_a_place_of_its_own_whatever_is_given(tmp_path: Path) 
         assert not any(place.is_absolute() or ".." in place.parts for _, place in found)
 
 
+def test_what_a_killed_writer_left_is_no_archive(tmp_path: Path) -> None:
+    from app_loader.migration.batch import find_archives
+
+    for name in ("run.mpt", ".run.mpt.0a1b.unverified.mpt"):
+        (tmp_path / name).touch()
+    assert [place.name for _, place in find_archives([tmp_path])] == ["run.mpt"]
+
+
 def test_migrate_without_a_target_is_a_usage_error(zoo: Zoo) -> None:
     assert run(zoo, "migrate", zoo.save("0.1.0")).exit_code == 2
 

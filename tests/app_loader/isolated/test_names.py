@@ -153,7 +153,7 @@ def test_folders_of_unpacked_packages_are_isolated_without_a_store(tmp_path: Pat
     assert found == [1, 2, 3]
 
 
-@pytest.mark.parametrize("taken_by", ["everybody", "another user", "a link"])
+@pytest.mark.parametrize("taken_by", ["another user", "a link"])
 def test_compiled_modules_of_a_folder_are_not_kept_where_another_may_have_put_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_by: str
 ) -> None:
@@ -168,8 +168,7 @@ def test_compiled_modules_of_a_folder_are_not_kept_where_another_may_have_put_so
         (tmp_path / "own").mkdir(mode=0o700)
         taken.symlink_to(tmp_path / "own")
     else:
-        taken.mkdir()
-        taken.chmod(0o777 if taken_by == "everybody" else 0o700)
+        taken.mkdir(mode=0o700)
     monkeypatch.setattr(os, "getuid", lambda: user)
     unit = isolate_directory(tmp_path / "folder")
     assert unit.bytecode is None
@@ -178,6 +177,20 @@ def test_compiled_modules_of_a_folder_are_not_kept_where_another_may_have_put_so
     assert again is not None
     assert again.bytecode is None
     app_loader.isolated.unload(again)
+
+
+def test_ones_own_folder_that_others_may_write_to_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept = tmp_path / f"mpt-bytecode-{os.getuid()}"
+    kept.mkdir()
+    kept.chmod(0o775)
+    (kept / "planted").write_text("")
+    unit = isolate_directory(tmp_path / "folder")
+    assert unit.bytecode is not None
+    assert unit.bytecode.parent == kept
+    assert not list(kept.iterdir())
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
 
 
 def test_compiled_modules_of_a_folder_are_kept_in_a_folder_of_ones_own(

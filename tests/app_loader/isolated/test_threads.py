@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -136,6 +138,36 @@ def test_a_thread_that_lost_patience_goes_in_and_says_which_unit(
     module = meeting.entries["1"].import_module("toy_zoo")
     assert [inner.answer for inner in module.inner] == [1]
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == ["toy-zoo 1.0"]
+
+
+def test_a_module_that_puts_an_object_in_its_place_may_be_imported_again(versions: AddVersions) -> None:
+    source = "import sys\nclass Lazy:\n    answer = {n}\nsys.modules[__name__] = Lazy()\n"
+    for number, entry in versions({"toy_zoo/__init__.py": "", "toy_zoo/lazy.py": source}).items():
+        first = entry.import_module("toy_zoo.lazy")
+        assert entry.import_module("toy_zoo.lazy") is first
+        assert first.answer == int(number)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes are forked")
+def test_a_forked_child_waits_for_no_thread_that_it_does_not_have(versions: AddVersions, meeting: ModuleType) -> None:
+    source = "import toy_meeting\ntoy_meeting.barrier.wait()\ntoy_meeting.barrier.wait()\nanswer = {n}"
+    entry = versions({"toy_zoo/__init__.py": "", "toy_zoo/slow.py": source, "toy_zoo/other.py": "answer = {n}"})["1"]
+    thread = threading.Thread(target=entry.import_module, args=("toy_zoo.slow",), daemon=True)
+    thread.start()
+    meeting.barrier.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12: there is another thread, as is meant here
+        child = os.fork()
+    if not child:
+        try:
+            alone = entry.unit.entrance.inside == []
+            os._exit(0 if alone and entry.import_module("toy_zoo.other").answer == 1 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    meeting.barrier.wait()
+    thread.join(30)
+    assert entry.unit.entrance.inside == []
 
 
 def test_whoever_left_is_waited_for_no_longer(versions: AddVersions) -> None:

@@ -298,6 +298,14 @@ def test_the_right_wheel_in_a_wheelhouse_is_named_and_not_used(store, wheel, rul
     assert not (tmp_path / "empty").exists()
 
 
+def test_settings_that_cannot_be_read_do_not_hide_what_is_missing(store, wheel, rules, tmp_path, monkeypatch):
+    save_policy(make(store, wheel("0.1.0"), rules), tmp_path / "run.mpt")
+    (tmp_path / "mpt.toml").write_text("wheelhouses = 3\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VersionNotStoredError):
+        load_policy(tmp_path / "run.mpt", store=tmp_path / "empty")
+
+
 def test_the_pinned_wheel_comes_before_another_release_of_the_same_files(store, wheel, rules, tmp_path):
     store.add([wheel("0.1.0")])
     save_policy(make(store, wheel("0.1.1"), rules), tmp_path / "run.mpt")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from app_loader.errors import SettingsError
-from app_loader.settings import read_settings
+from app_loader.provenance.source import _settings_of
+from app_loader.settings import Settings, read_settings
 from app_loader.settings import settings as settings_module
 
 
@@ -48,6 +49,7 @@ def test_a_file_that_another_user_put_above_the_folder_of_work_is_refused(
     with pytest.raises(SettingsError) as caught:
         read_settings(work)
     assert caught.value.path == str(planted)
+    assert _settings_of(work) == Settings()  # a save goes on, and records no more than it would without settings
     monkeypatch.setenv("MPT_SETTINGS", str(planted))  # who names it has decided
     assert read_settings(work).wheelhouses == (tmp_path / "evil",)
     monkeypatch.delenv("MPT_SETTINGS")

@@ -183,11 +183,12 @@ def test_output_that_another_run_made_of_something_else_is_kept(
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EINVAL, errno.EACCES])
 def test_output_is_put_in_place_where_no_second_name_can_be_given(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*names: object, **options: object) -> None:
-        raise OSError(errno.EPERM, "the file system has no hard links")
+        raise OSError(number, "the file system has no hard links")
 
     meddle(monkeypatch, lambda written, target: monkeypatch.setattr(os, "link", refuse))
     assert run(runs / "a", "--into", tmp_path / "out").exit_code == 0

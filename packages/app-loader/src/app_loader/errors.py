@@ -14,6 +14,7 @@ LoaderError (an MptError)
 │   └── UnitNotFoundError          an isolated module was asked for by name; no store or folder here has its unit
 ├── SourceRefusedError         the settings do not allow to take code from there, or nothing could be taken
 ├── SettingsError              mpt.toml or [tool.mpt] breaks its grammar
+│   └── ForeignSettingsError   ... is not the person's own
 ├── DeviceError                the weights cannot be put on the device asked for (also a RuntimeError)
 ├── BuildError                 the code cannot build the policy: the stage and what it raised
 ├── RestoreError               the weights do not fit the built policy: every key
@@ -343,6 +344,10 @@ class SettingsError(LoaderError):
         self.path = path
         self.problems = tuple(problems)
         super().__init__(f"{path} cannot be used as settings:{_listing(self.problems)}\nSee docs/trust.md, 'Settings'")
+
+
+class ForeignSettingsError(SettingsError):
+    """A settings file is not the person's own."""
 
 
 class DeviceError(LoaderError, RuntimeError):

@@ -15,7 +15,7 @@ from app_loader.build import build_on_meta, read_architecture
 from app_loader.code import Code, StoredCode
 from app_loader.commands import completed
 from app_loader.devices import check_device
-from app_loader.errors import BuildError, ResolutionError, VersionNotStoredError, WitnessError
+from app_loader.errors import BuildError, ResolutionError, SettingsError, VersionNotStoredError, WitnessError
 from app_loader.judge import SharedLibraryWarning, check_contract, find_outside, table_of
 from app_loader.loaded import LoadedPolicy, LoadOrigin
 from app_loader.resolve import Resolution, resolve
@@ -24,7 +24,7 @@ from app_loader.revisions import Migrated, find_route, follow
 from app_loader.revisions.projected import project
 from app_loader.revisions.route import Route
 from app_loader.revisions.wrapper import find_wrapper, tensor_keys
-from app_loader.settings import read_settings
+from app_loader.settings import Settings, read_settings
 from app_loader.store import Store
 from app_loader.witness import Witness, WitnessReport, WitnessSpec, replay_witness
 
@@ -112,7 +112,10 @@ def resolve_archive(archive: Archive, requested: str, store: Store) -> Resolutio
     resolution = resolve(record, requested, store)
     if resolution.chosen is not None:
         return resolution
-    settings = read_settings()  # for the next command to run
+    try:
+        settings = read_settings()
+    except SettingsError:  # they are asked for the next command only, which names what is wrong with them
+        settings = Settings()
     return resolve(
         record,
         requested,

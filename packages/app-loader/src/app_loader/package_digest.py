@@ -22,7 +22,8 @@ def package_digest(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(_files(folder), key=lambda path: path.relative_to(folder).as_posix()):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        with file.open("rb") as opened:  # not read whole: a package may link to a folder of data
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
         digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 from email.message import Message
@@ -74,11 +75,14 @@ def _own_temporary_folder() -> Path | None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            return None
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):  # ours, and others could fill it: begin anew
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o700)
     except OSError:
         return None
-    others = stat.S_IWGRP | stat.S_IWOTH
-    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & others
-    return folder if ours else None
+    return folder
 
 
 def _listing(folder: Path) -> list[str]:

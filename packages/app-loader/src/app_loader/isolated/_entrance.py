@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 
 _PATIENCE_S = 60.0
 """How long a thread waits for others to leave a unit, after which it goes in as it would with a plain import."""
 _changed = threading.Condition()
+_entrances: weakref.WeakSet[Entrance] = weakref.WeakSet()
 _log = logging.getLogger("app_loader.isolated")
 
 
@@ -32,6 +35,7 @@ class Entrance:
     def __init__(self, subject: str) -> None:
         self.subject = subject
         self.inside: list[int] = []
+        _entrances.add(self)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -72,6 +76,21 @@ class Entrance:
 
 _awaited: defaultdict[int, list[Entrance]] = defaultdict(list)
 """What each thread waits to enter, or has entered without others having left."""
+
+
+def _keep_own_thread() -> None:
+    """In a child that was forked: the other threads are not there, and hold nothing any more."""
+    global _changed
+    _changed = threading.Condition()
+    own = threading.get_ident()
+    for entrance in _entrances:
+        entrance.inside[:] = [thread for thread in entrance.inside if thread == own]
+    for thread in _awaited.keys() - {own}:
+        del _awaited[thread]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_own_thread)
 
 
 def _awaits_no_longer(thread: int, entrance: Entrance) -> None:

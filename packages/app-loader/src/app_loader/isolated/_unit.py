@@ -207,7 +207,8 @@ class Unit:
         """
         full = self.isolated_name(name)
         present = sys.modules.get(full)
-        if present is not None and not getattr(present.__spec__, "_initializing", False):
+        # A module may have put any object in its place, which has no spec.
+        if present is not None and not getattr(getattr(present, "__spec__", None), "_initializing", False):
             return present  # nobody has to wait for what is there
         self._refuse_native(name)
         try:

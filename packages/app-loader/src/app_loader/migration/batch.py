@@ -77,7 +77,7 @@ def find_archives(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for source in sources:
-        for path in sorted(source.rglob("*.mpt")) if source.is_dir() else [source]:
+        for path in sorted(_visible(source)) if source.is_dir() else [source]:
             place = path.relative_to(source) if source.is_dir() else Path(source.name)
             found.setdefault(path.resolve(), (path, place))
     places = dict(found.values())
@@ -86,6 +86,11 @@ def find_archives(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
     if _sharing(places):  # told apart, one has the place of a third
         places = _apart(list(places))
     return list(places.items())
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Give every archive of a folder but what a writer that was killed has left, whose name begins with a dot."""
+    return (path for path in folder.rglob("*.mpt") if not path.name.startswith("."))
 
 
 def _sharing(places: Mapping[Path, Path]) -> list[list[Path]]:

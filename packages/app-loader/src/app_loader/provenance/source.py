@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app_loader.credentials import strip_credentials
-from app_loader.errors import ProvenanceError
+from app_loader.errors import ForeignSettingsError, ProvenanceError
 from app_loader.provenance.difference import Difference, TooLargeError, Tree, read_difference
 from app_loader.provenance.git import GitError, ask_git
 from app_loader.provenance.secrets import find_secrets
@@ -59,7 +59,7 @@ def find_provenance(package: Path, settings: Settings | None = None) -> Provenan
     if commit is None:
         reason = "the repository has no commit yet"
         return Provenance(repository=repository, branch=branch, dirty=True, unrecorded=(reason,))
-    chosen = settings if settings is not None else read_settings(package)
+    chosen = settings if settings is not None else _settings_of(package)
     try:
         found = read_difference(
             _tree(top, commit), package, _project_folder(package, top), max_bytes=chosen.max_diff_bytes
@@ -78,6 +78,17 @@ def find_provenance(package: Path, settings: Settings | None = None) -> Provenan
         diff=found.patch or None,
         unrecorded=found.unrecorded,
     )
+
+
+def _settings_of(package: Path) -> Settings:
+    """The settings that hold where a package lies; where a stranger wrote them the defaults, which let less be recorded.
+
+    A training run does not fail at its end because of them.
+    """
+    try:
+        return read_settings(package)
+    except ForeignSettingsError:
+        return Settings()
 
 
 _ADVICE = "git commit or git stash, then save again   # or secrets = 'record', max_diff_bytes = ... in mpt.toml"

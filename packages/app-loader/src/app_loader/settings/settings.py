@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from packaging.utils import canonicalize_name
 
 from app_loader.credentials import hide_credentials, strip_credentials
-from app_loader.errors import SettingsError
+from app_loader.errors import ForeignSettingsError, SettingsError
 
 SETTINGS_VARIABLE = "MPT_SETTINGS"
 _MAX_DIFF_BYTES = 5 * 1024**2
@@ -109,7 +109,7 @@ def _check_owner(path: Path, start: Path) -> None:
     """Check that who wrote a file may decide: the user, the system's, or whose folder the user works in.
 
     Raises:
-        SettingsError: it belongs to somebody else.
+        ForeignSettingsError: it belongs to somebody else.
     """
     if not hasattr(os, "geteuid"):
         return
@@ -119,7 +119,7 @@ def _check_owner(path: Path, start: Path) -> None:
             f"it belongs to user {min(strangers)}, and neither to you nor to whose folder {start} is; if it is to say "
             f"whom you trust: export {SETTINGS_VARIABLE}={shlex.quote(str(path))}"
         )
-        raise SettingsError(str(path), [problem])
+        raise ForeignSettingsError(str(path), [problem])
 
 
 def _owners(path: Path) -> set[int]:
