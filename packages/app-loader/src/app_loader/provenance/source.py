@@ -81,7 +81,7 @@ def find_provenance(package: Path, settings: Settings | None = None) -> Provenan
 
 
 def _settings_of(package: Path) -> Settings:
-    """The settings that hold where a package lies; where a stranger wrote them the defaults, which let less be recorded.
+    """The settings that hold where a package lies, or the defaults where a stranger wrote them: they let less through.
 
     A training run does not fail at its end because of them.
     """
