@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,122 @@ def test_what_a_build_requires_is_not_taken_from_an_index_that_is_listed_for_som
             settings=Settings(fetch=True, wheelhouses=(house,), indexes=settings.indexes[:1]),
         )
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("version", ["0.1", "99.0"])
+def test_a_stranger_on_an_index_that_comes_first_neither_gives_nor_hides_what_a_build_requires(
+    version: str, repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["other-tool", "toy-backend>=1"]')
+    mark = tmp_path / "ran"
+    stranger = make_wheel("toy-backend", version, {"backend.py": f"open({str(mark)!r}, 'w').close()\n{BACKEND}"})
+    first = serve([make_wheel("other-tool", "1.0", {"other_tool.py": ""}), stranger])
+    second = serve([make_wheel("toy-backend", "1.0", {"backend.py": BACKEND})])
+    settings = Settings(
+        fetch=True,
+        indexes=(Index(url=first.url, packages=("other-tool",)), Index(url=second.url, packages=("toy-backend",))),
+    )
+    built = build_wheel(
+        str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+    assert not mark.exists()
+
+
+def test_a_stranger_of_the_very_version_on_an_index_that_comes_first_is_refused_by_its_digest(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["other-tool", "toy-backend>=1"]')
+    mark = tmp_path / "ran"
+    stranger = make_wheel("toy-backend", "1.0", {"backend.py": f"open({str(mark)!r}, 'w').close()\n{BACKEND}"})
+    first = serve([make_wheel("other-tool", "1.0", {"other_tool.py": ""}), stranger])
+    second = serve([make_wheel("toy-backend", "1.0", {"backend.py": BACKEND})])
+    settings = Settings(
+        fetch=True,
+        indexes=(Index(url=first.url, packages=("other-tool",)), Index(url=second.url, packages=("toy-backend",))),
+    )
+    with pytest.raises(ProvenanceError):
+        build_wheel(str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings)
+    assert not mark.exists()
+
+
+def test_a_strangers_source_is_not_built_to_learn_what_it_requires(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    commit = with_requires(repository, git, '["other-tool", "toy-backend>=1"]')
+    mark = tmp_path / "ran"
+    source = tmp_path / "toy_backend-99.0"
+    source.mkdir()
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: toy-backend\nVersion: 99.0\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "evil"\nbackend-path = ["."]\n'
+    )
+    (source / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    folder = make_wheel("other-tool", "1.0", {"other_tool.py": ""}).parent
+    with tarfile.open(folder / "toy_backend-99.0.tar.gz", "w:gz") as archive:
+        archive.add(source, source.name)
+    house = make_wheel("toy-backend", "1.0", {"backend.py": BACKEND}).parent
+    settings = Settings(fetch=True, wheelhouses=(house,), indexes=(Index(url=str(folder), packages=("other-tool",)),))
+    built = build_wheel(
+        str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+    assert not mark.exists()
+
+
+def test_an_older_backend_is_taken_where_what_the_newest_requires_cannot_be_had(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["toy-backend>=1"]')
+    newest = make_wheel("toy-backend", "2.0", {"backend.py": "raise SystemExit"}, requires=("absent-tool",))
+    index = serve([make_wheel("toy-backend", "1.0", {"backend.py": BACKEND}), newest])
+    settings = Settings(fetch=True, indexes=(Index(url=index.url, packages=("*",)),))
+    built = build_wheel(
+        str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+
+
+ASKING = f"""{BACKEND}
+def get_requires_for_build_wheel(config_settings=None):
+    return [ASKED]
+"""
+
+
+def test_what_old_setuptools_ask_for_while_they_run_is_pinned_too(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["setuptools<70"]')
+    asking = ASKING.replace("ASKED", "'wheel'")
+    index = serve(
+        [
+            make_wheel("setuptools", "69.0", {"backend.py": asking}),
+            make_wheel("wheel", "0.45.0", {"wheel.py": ""}),
+            make_wheel("wheel", "0.48.0", {"wheel.py": ""}, requires=("absent-tool",)),
+        ]
+    )
+    settings = Settings(fetch=True, indexes=(Index(url=index.url, packages=("*",)),))
+    built = build_wheel(
+        str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings
+    )
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
+
+
+def test_what_only_a_backend_asks_for_is_named_in_the_advice_which_then_helps(
+    repository: Path, git: Git, tmp_path: Path, make_wheel: MakeWheel, serve: ServeWheels
+) -> None:
+    commit = with_requires(repository, git, '["toy-backend"]')
+    backend = make_wheel("toy-backend", "1.0", {"backend.py": ASKING.replace("ASKED", "'late-tool'")})
+    late = make_wheel("late-tool", "1.0", {"late_tool.py": ""})
+    index = serve([backend, late])
+    settings = Settings(fetch=True, indexes=(Index(url=index.url, packages=("*",)),))
+    with pytest.raises(ProvenanceError) as caught:
+        build_wheel(str(repository), commit, tmp_path / "b", distribution="toy-zoo", offline=False, settings=settings)
+    assert "toy-backend late-tool " in caught.value.next_command
+    houses = Settings(wheelhouses=(backend.parent, late.parent))
+    built = build_wheel(str(repository), commit, tmp_path / "c", distribution="toy-zoo", settings=houses)
+    assert built.path.name == "toy_zoo-1.0-py3-none-any.whl"
 
 
 @pytest.mark.parametrize("offline", [True, False])

@@ -8,10 +8,11 @@ Source: https://reproducible-builds.org/specs/source-date-epoch/
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from app_loader.settings import Settings
 from app_loader.uv_command import uv_command
 
 _TIMEOUT_S = 600.0
+_UNPINNED = re.compile(r"no trusted hash was provided for: `([^`]+)`")
+"""How uv names a distribution that the build wants and that no digest was given for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +139,7 @@ def _build(
     project: Path, wheels: Path, subject: str, epoch: str, version: str | None, offline: bool, settings: Settings
 ) -> Path:
     required, problems = read_build_requirements(project)
-    needed = " ".join(map(shlex.quote, build_requirements(project)))
-    advice = (
-        f"pip download --only-binary :all: --dest WHEELHOUSE {needed}   # what it is built with, into a wheelhouse of "
-        "mpt.toml; or list an index for it there, with fetch = true"
-    )
+    advice = _advise(build_requirements(project))
     if problems:
         raise ProvenanceError(subject, problems, "git log -p -- pyproject.toml   # or the difference of the archive")
     try:
@@ -162,12 +161,23 @@ def _build(
     except OSError as error:
         raise ProvenanceError(subject, [f"uv cannot be run: {error}"], "pip install uv") from error
     if done.returncode:
-        said = hide_credentials((done.stderr or done.stdout).decode(errors="replace")).strip().splitlines()
-        raise ProvenanceError(subject, ["uv build failed", *said[-8:]], advice)
+        text = hide_credentials((done.stderr or done.stdout).decode(errors="replace")).strip()
+        advice = _advise(build_requirements(project), _UNPINNED.findall(text))
+        raise ProvenanceError(subject, ["uv build failed", *text.splitlines()[-8:]], advice)
     built = sorted(wheels.glob("*.whl"))
     if len(built) != 1:
         raise ProvenanceError(subject, [f"the build gave {len(built)} wheels, one is expected"], "uv build --wheel")
     return built[0]
+
+
+def _advise(needed: Sequence[str], unpinned: Sequence[str] = ()) -> str:
+    """Return how to have what a build needs, and what only its backend asks for, which nobody could pin before."""
+    names = " ".join(map(shlex.quote, dict.fromkeys([*needed, *unpinned])))
+    how = "with fetch = false" if unpinned else "or list an index for it there, with fetch = true"
+    return (
+        f"pip download --only-binary :all: --dest WHEELHOUSE {names}   # what it is built with, into a wheelhouse of "
+        f"mpt.toml; {how}"
+    )
 
 
 def _version_environment(version: str | None) -> Mapping[str, str]:
