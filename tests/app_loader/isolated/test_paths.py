@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import importlib.util
+import json
 import multiprocessing
+import os
+import pickle
 import sys
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,7 +18,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from app_loader.isolated import Effects, unload
+from app_loader.isolated import Effects, isolate_directory, unload
 from app_loader.isolated._announced import announced_searches
 from app_loader.store import Entry, Store
 
@@ -63,10 +68,10 @@ def test_a_plain_import_of_the_package_keeps_its_own(versions: AddVersions, monk
     plain = importlib.import_module("toy_zoo")
     try:
         modules = [plain, *(entry.import_module("toy_zoo") for entry in entries.values()), plain]
-        assert [module.answers()[0] for module in modules] == [3, 1, 2, 3, 3]
+        assert [module.answers() for module in modules] == [[n] * 5 for n in (3, 1, 2, 3, 3)]
         assert len({id(module.toy_helper) for module in modules}) == 4
     finally:
-        for name in [each for each in sys.modules if each.partition(".")[0] in ("toy_zoo", "toy_helper", "toy_deep")]:
+        for name in [each for each in sys.modules if each.startswith("toy_")]:
             del sys.modules[name]
 
 
@@ -120,6 +125,144 @@ def test_what_lies_in_such_a_folder_travels_to_other_processes(versions: AddVers
     kinds = [entry.import_module("toy_zoo").toy_helper.Thing for entry in entries.values()]
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
         assert [pool.submit(getattr, kind, "answer").result() for kind in kinds] == [1, 2, 3]
+
+
+def test_clearing_the_path_ends_and_what_was_saved_comes_back(
+    versions: AddVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [*sys.path]
+    monkeypatch.setattr(sys, "path", [*before])
+    source = "import sys\nsaved = sys.path[:]\nsys.path.clear()\nleft = len(sys.path)\nsys.path.extend(saved)"
+    source += "\nsame = sys.path == saved"
+    module = versions({"toy_zoo.py": source})["1"].import_module("toy_zoo")
+    assert (module.left, module.same) == (0, True)
+    assert sys.path == before
+
+
+VIEWED = """
+import sys
+def shown(): return sys.path
+def multiplied():
+    sys.path *= 1
+    return sys.path
+"""
+
+
+def test_the_path_of_old_code_is_a_list_for_whoever_asks(
+    versions: AddVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = versions({"toy_zoo.py": VIEWED})["1"].import_module("toy_zoo").shown()
+    monkeypatch.setattr(sys, "path", ["/a", "/b"])
+    plain = shown.copy()
+    assert isinstance(shown, list)
+    assert (plain[0], plain[2:]) == ("/a", ["/b"])
+    monkeypatch.setattr(sys, "path", ["/a", "/c"])
+    assert json.loads(json.dumps(shown)) == ["/a", "/c", plain[1]]  # which is written by compiled code
+    assert [*reversed(shown)] == [*shown][::-1]
+    assert (shown.index("/c"), shown.count("/c"), "/c" in shown, "/b" in shown) == (1, 1, True, False)
+    assert [type(each) for each in (copy.copy(shown), pickle.loads(pickle.dumps(shown)))] == [list, list]
+
+
+def test_the_path_of_old_code_is_changed_as_a_list_is(versions: AddVersions, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = versions({"toy_zoo.py": VIEWED})["1"].import_module("toy_zoo")
+    monkeypatch.setattr(sys, "path", ["/b", "/a"])
+    shown = module.shown()
+    shown.sort(key=lambda entry: entry in ("/a", "/b"))
+    assert sys.path == ["/b", "/a"]
+    shown.reverse()
+    assert (sys.path, shown[:2], shown == module.multiplied()) == (["/a", "/b"], ["/a", "/b"], True)
+    assert (shown.pop(0), sys.path) == ("/a", ["/b"])
+    shown.remove("/b")
+    shown += ["/c"]
+    shown.extend(shown[1:])
+    assert sys.path == ["/c", "/c"]
+    with pytest.raises(ValueError, match="not in list"):
+        shown.remove("/b")
+
+
+def test_a_folder_of_data_gives_way_to_an_installed_module(
+    versions: AddVersions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_installed.py").write_text("answer = 7")
+    monkeypatch.syspath_prepend(tmp_path)
+    source = f"{HERE}sys.path.insert(0, here)\nimport toy_installed, toy_spaces.part"
+    files = {"toy_zoo/__init__.py": source, "toy_zoo/toy_installed/settings.txt": "", **HELPERS}
+    try:
+        modules = [entry.import_module("toy_zoo") for entry in versions(files).values()]
+        assert [module.toy_installed.answer for module in modules] == [7, 7, 7]
+        assert [module.toy_spaces.part.number for module in modules] == [1, 2, 3]
+    finally:
+        sys.modules.pop("toy_installed", None)
+
+
+def test_an_archive_of_its_own_is_put_on_the_path_of_the_process(
+    make_wheel: Callable[..., Path], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with zipfile.ZipFile(tmp_path / "toy.zip", "w") as archive:
+        archive.writestr("toy_zipped.py", "answer = 7")
+    source = f"{HERE}sys.path.insert(0, here + '/toy.zip')\nfrom toy_zipped import answer"
+    files = {"toy_zoo/__init__.py": source, "toy_zoo/toy.zip": (tmp_path / "toy.zip").read_bytes()}
+    entry = store.add([make_wheel("toy-zoo", "1.0", files)])
+    try:
+        assert entry.import_module("toy_zoo").answer == 7
+        assert sys.path[0] == f"{entry.path}/toy_zoo/toy.zip"
+    finally:
+        sys.modules.pop("toy_zipped", None)
+
+
+LATE = """
+import importlib, os, sys, tempfile
+here = tempfile.mkdtemp(dir=os.path.dirname(__file__))
+os.makedirs(here + "/there")
+sys.path[:0] = [here + "/there", here + "/later"]
+def written(place, name):
+    os.makedirs(f"{here}/{place}", exist_ok=True)
+    with open(f"{here}/{place}/{name}.py", "w") as file:
+        file.write("answer = {n}")
+    importlib.invalidate_caches()
+    return name
+written("there", "toy_written")
+import toy_written
+late = importlib.import_module(written("later", "toy_later"))
+answers = [toy_written.answer, late.answer]
+"""
+
+
+def test_a_module_written_into_such_a_folder_later_is_the_version_s_own(tmp_path: Path, store: Store) -> None:
+    answers = []
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "toy_zoo.py").write_text(LATE.replace("{n}", number))
+        answers.append(isolate_directory(tmp_path / number).import_module("toy_zoo").answers)
+    assert answers == [[1, 1], [2, 2]]
+    assert not {"toy_written", "toy_later"} & sys.modules.keys()
+
+
+def test_what_children_are_told_does_not_grow_with_what_lies_in_a_folder(versions: AddVersions) -> None:
+    many = {f"toy_zoo/toy_part_{number}.py": "" for number in range(200)}
+    source = f"{HERE}sys.path.insert(0, here)\nimport toy_part_7"
+    entry = versions({"toy_zoo/__init__.py": source, "toy_zoo/torch.py": "1 / 0", **many})["1"]
+    entry.import_module("toy_zoo")
+    place = f"{os.path.realpath(entry.path)}/toy_zoo"
+    assert announced_searches() == {entry.identifier: {place: ["torch"]}}
+
+
+def test_the_disk_is_asked_about_an_entry_of_the_path_once(
+    versions: AddVersions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = versions({"toy_zoo.py": VIEWED})["1"].import_module("toy_zoo").shown()
+    monkeypatch.setattr(sys, "path", [f"/toy/{number}" for number in range(50)])
+    asked = []
+    follow = os.path.realpath
+
+    def realpath(place: str) -> str:
+        asked.append(place)
+        return follow(place)
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    assert [[*shown], "/z" in shown, [*reversed(shown)][::-1]] == [shown, False, shown]
+    assert len(asked) <= 52
 
 
 FINDING = """

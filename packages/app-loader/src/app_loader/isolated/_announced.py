@@ -22,7 +22,8 @@ STORE_VARIABLE = "MPT_STORE"
 FOLDERS_VARIABLE = "MPT_FOLDERS"
 """Folders isolated in this process and its children: a list of lists in JSON, each an `IsolatedFolder`."""
 SEARCHED_VARIABLE = "MPT_SEARCHED"
-"""Folders that units put on their own `sys.path`, with the names they bring: by identifier and folder, in JSON."""
+"""Folders that units put on their own `sys.path`, with the few names that lie there and are everybody's: by
+identifier and folder, in JSON. What a folder brings a child lists itself: a variable may not be longer than 128 KiB."""
 Searched = dict[str, dict[str, list[str]]]
 _lock = threading.Lock()
 
@@ -87,7 +88,7 @@ def announce_folder(folder: IsolatedFolder) -> None:
 
 
 def announce_search(identifier: str, folder: str, names: Iterable[str]) -> None:
-    """Make known that a unit also searches one of its folders, and for which top-level names."""
+    """Make known that a unit also searches one of its folders, but not for some names that lie there."""
     with _lock:
         known = announced_searches()
         places = known.setdefault(identifier, {})
@@ -111,7 +112,7 @@ def announced_folders() -> dict[str, IsolatedFolder]:
 
 
 def announced_searches() -> Searched:
-    """Return the folders that units search besides their own, by identifier, each with the names it brings."""
+    """Return the folders that units search besides their own, by identifier, each with names it does not bring."""
     told: Searched = json.loads(os.environ.get(SEARCHED_VARIABLE) or "{}")
     return told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from app_loader.isolated._targets import ATTRIBUTES, WHOLE
@@ -18,6 +19,16 @@ def target_name(unit: Unit, name: str) -> str:
     if name in WHOLE:
         return unit.shim_name(name)
     return name
+
+
+def import_target(unit: Unit, name: str) -> ModuleType:
+    """Import what isolated code means by a name."""
+    try:
+        return importlib.import_module(target_name(unit, name))
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] or not unit.look_again(error.name):
+            raise
+    return importlib.import_module(target_name(unit, name))
 
 
 def make_import(unit: Unit) -> Callable[..., Any]:
@@ -54,6 +65,11 @@ def make_import(unit: Unit) -> Callable[..., Any]:
                 if root in roots and not fromlist:  # another distribution's part of a namespace package
                     builtins.__import__(name, globals, locals, fromlist, 0)
                     return importlib.import_module(target_name(unit, root))
-        return builtins.__import__(name, globals, locals, fromlist, level)
+        try:
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        except ModuleNotFoundError as error:
+            if level or error.name != name.partition(".")[0] or not unit.look_again(error.name):
+                raise
+        return __import__(name, globals, locals, fromlist)
 
     return __import__

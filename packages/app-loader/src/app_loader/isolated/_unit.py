@@ -157,7 +157,18 @@ class Unit:
         with self.lock:
             if folder not in self.search:
                 self.search.append(folder)
-            self.added.update(names)
+            self.added.update(name for name in names if not self.owned.owns(name))
+
+    def look_again(self, root: str) -> bool:
+        """Whether a top-level name that nobody has was put into one of those folders since it was listed."""
+        if self.owns(root):
+            return False
+        places = [Path(folder, root) for folder in self.search[1:]]
+        if not any(place.is_dir() or place.with_suffix(".py").is_file() for place in places):
+            return False
+        with self.lock:
+            self.added.add(root)
+        return True
 
     def original_name(self, name: str) -> str:
         """Return the original name of one of the unit's isolated modules, and any other name as it is."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from app_loader.errors import IsolationError
 from app_loader.isolated._announced import announced_searches
+from app_loader.isolated._listed import names_in
 from app_loader.isolated._names import PREFIX
 from app_loader.isolated._owned import OwnedNames
 from app_loader.isolated._unit import Part, Unit
@@ -32,8 +33,8 @@ def register_unit(unit: Unit) -> Unit:
         known = _units.get(unit.identifier)
         if known is None:
             _units[unit.identifier] = unit
-            for place, names in announced_searches().get(unit.identifier, {}).items():
-                unit.search_also(place, names)
+            for place, left in announced_searches().get(unit.identifier, {}).items():
+                unit.search_also(place, names_in(place).keys() - left)
             _adopt_loggers(unit)
             return unit
         if known.digest != unit.digest:

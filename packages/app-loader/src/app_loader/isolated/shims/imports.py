@@ -13,7 +13,7 @@ from typing import Any
 
 from app_loader.errors import NativeCodeError
 from app_loader.isolated._loader import isolate_spec, loader_class
-from app_loader.isolated._net import make_import, target_name
+from app_loader.isolated._net import import_target, make_import
 from app_loader.isolated._unit import Unit
 
 
@@ -22,7 +22,7 @@ def importlib_overrides(unit: Unit) -> dict[str, Any]:
     resolve = _resolver(unit)
 
     def import_module(name: str, package: str | None = None) -> ModuleType:
-        return importlib.import_module(target_name(unit, resolve(name, package)))
+        return import_target(unit, resolve(name, package))
 
     # What `torch._dynamo.assume_constant_result` sets: a name gives one module, so Dynamo may look it up while tracing.
     import_module._dynamo_marked_constant = True  # type: ignore[attr-defined]
@@ -108,4 +108,4 @@ def as_module(unit: Unit, anchor: Any) -> Any:
 
 def own_import(unit: Unit) -> Callable[[str], ModuleType]:
     """Return an importer by name for this unit."""
-    return lambda name: importlib.import_module(target_name(unit, name))
+    return lambda name: import_target(unit, name)

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import os
 import sys
-from abc import abstractmethod
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from app_loader.isolated._announced import announce_search
+from app_loader.isolated._listed import names_in
 from app_loader.isolated._names import PACKAGE
 from app_loader.isolated._unit import Unit
 
@@ -29,69 +28,131 @@ _OURS = f"{PACKAGE}._finder"
 """Where the finder of isolated modules is made, which imports this module."""
 
 
-class ListView(MutableSequence[Any]):
-    """A list that is made anew at each look, and written back as a whole."""
+class ListView(list[Any]):
+    """A list that is made anew at each look, and written back as a whole.
+
+    What reads a list's memory without asking it, as some compiled code does, sees it as of the last look.
+    """
 
     def __init__(self, unit: Unit) -> None:
+        super().__init__()
         self._unit = unit
 
-    @abstractmethod
-    def _read(self) -> list[Any]: ...
+    def _read(self) -> list[Any]:
+        raise NotImplementedError
 
-    @abstractmethod
-    def _write(self, items: list[Any]) -> None: ...
+    def _write(self, items: list[Any]) -> None:
+        raise NotImplementedError
+
+    def _look(self) -> list[Any]:
+        items = self._read()
+        list.__setitem__(self, slice(None), items)
+        return items
+
+    def _change(self, method: str, *arguments: Any, **options: Any) -> Any:
+        items = self._read()
+        result = getattr(items, method)(*arguments, **options)
+        self._write(items)
+        self._look()
+        return result
 
     def __call__(self) -> None:
         """Refuse, as a list does. It exists because Dynamo takes only callables from a builtins dict."""
         raise TypeError("'list' object is not callable")
 
     def __getitem__(self, index: Any) -> Any:
-        return self._read()[index]
+        return self._look()[index]
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        items = self._read()
-        items[index] = value
-        self._write(items)
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._look())
 
-    def __delitem__(self, index: Any) -> None:
-        items = self._read()
-        del items[index]
-        self._write(items)
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(self._look()[::-1])
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._look()
 
     def __len__(self) -> int:
-        return len(self._read())
+        return len(self._look())
 
-    def insert(self, index: int, value: Any) -> None:
-        """Insert before an index, as a list does; beyond the end is the end."""
-        items = self._read()
-        items.insert(index, value)
-        self._write(items)
+    def index(self, value: Any, *between: Any) -> int:
+        """Return where a value stands first, as a list does."""
+        return self._look().index(value, *between)
+
+    def count(self, value: Any) -> int:
+        """Count a value, as a list does."""
+        return self._look().count(value)
 
     def copy(self) -> list[Any]:
         """Return a plain list, as a list's own `copy` does."""
-        return self._read()
+        return self._look()
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._change("__setitem__", index, [*value] if value is self else value)
+
+    def __delitem__(self, index: Any) -> None:
+        self._change("__delitem__", index)
+
+    def insert(self, index: Any, value: Any) -> None:
+        """Insert before an index, as a list does; beyond the end is the end."""
+        self._change("insert", index, value)
+
+    def append(self, value: Any) -> None:
+        """Append as a list does."""
+        self._change("append", value)
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """Extend as a list does."""
+        self._change("extend", [*values])
+
+    def __iadd__(self, values: Iterable[Any]) -> Self:
+        self.extend(values)
+        return self
+
+    def __imul__(self, times: Any) -> Self:  # type: ignore[misc]  # as a list
+        self._change("__imul__", times)
+        return self
+
+    def pop(self, index: Any = -1) -> Any:
+        """Take an item out, as a list does."""
+        return self._change("pop", index)
+
+    def remove(self, value: Any) -> None:
+        """Remove a value, as a list does."""
+        self._change("remove", value)
+
+    def clear(self) -> None:
+        """Take everything out, as a list does."""
+        self._change("clear")
+
+    def reverse(self) -> None:
+        """Reverse as a list does."""
+        self._change("reverse")
 
     def sort(self, **options: Any) -> None:
         """Sort as a list does."""
-        self._write(sorted(self._read(), **options))
+        self._change("sort", **options)
 
     def __add__(self, other: Iterable[Any]) -> list[Any]:
-        return [*self._read(), *other]
+        return [*self._look(), *other]
 
     def __radd__(self, other: Iterable[Any]) -> list[Any]:
-        return [*other, *self._read()]
+        return [*other, *self._look()]
 
     def __eq__(self, other: object) -> bool:
-        return self._read() == (other.copy() if isinstance(other, ListView) else other)
+        return self._look() == (other.copy() if isinstance(other, ListView) else other)
 
-    __hash__ = None  # type: ignore[assignment]  # as a list
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    __hash__ = None  # as a list
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Pickle as a plain list, which is what another process may do with it."""
-        return list, (self._read(),)
+        return list, (self._look(),)
 
     def __repr__(self) -> str:
-        return repr(self._read())
+        return repr(self._look())
 
 
 class SearchPath(ListView):
@@ -100,21 +161,24 @@ class SearchPath(ListView):
     def __init__(self, unit: Unit) -> None:
         super().__init__(unit)
         self._folder = os.path.realpath(unit.folder)
-        self._layout: list[Any] = []
+        self._layout: list[Any] | None = None
+        self._own: dict[str, bool] = {}
 
     def _read(self) -> list[Any]:
         shared = [entry for entry in sys.path if not self._is_own(entry)]
-        if not self._layout:
-            self._layout = [*shared[:1], str(self._unit.folder), *shared[1:]]
-        kept = [entry for entry in self._layout if not self._is_own(entry)]
-        if kept != shared:  # other code wrote there meanwhile; what stood before everything of others still does
-            first = next((index for index, entry in enumerate(self._layout) if not self._is_own(entry)), 0)
-            after = [entry for entry in self._layout[first:] if self._is_own(entry)]
-            self._layout = [*self._layout[:first], *shared, *after]
-        return [*self._layout]
+        layout = self._layout
+        if layout is None:
+            layout = [*shared[:1], str(self._unit.folder), *shared[1:]]
+        elif [entry for entry in layout if not self._is_own(entry)] != shared:
+            # Other code wrote there meanwhile; what stood before everything of others still does.
+            first = next((index for index, entry in enumerate(layout) if not self._is_own(entry)), 0)
+            after = [entry for entry in layout[first:] if self._is_own(entry)]
+            layout = [*layout[:first], *shared, *after]
+        self._layout = layout
+        return [*layout]
 
     def _write(self, items: list[Any]) -> None:
-        before = self._layout
+        before = self._read()
         shared = [entry for entry in items if not self._is_own(entry)]
         if shared != [entry for entry in before if not self._is_own(entry)]:
             for index, entry in enumerate(sys.path):  # a plain import of these files keeps its own
@@ -131,8 +195,19 @@ class SearchPath(ListView):
     def _is_own(self, entry: Any) -> bool:
         if not isinstance(entry, str) or not entry:
             return False
-        place = os.path.realpath(entry)
-        return place == self._folder or place.startswith(f"{self._folder}{os.sep}")
+        own = self._own.get(entry)
+        if own is None:  # what it was at the first look it stays: a look would ask the disk some hundred times
+            own = self._own[entry] = self._is_own_folder(os.path.realpath(entry))
+        return own
+
+    def _is_own_folder(self, place: str) -> bool:
+        """Whether a place is the unit's folder or one below, if only one that is made later; an archive is none."""
+        if place != self._folder and not place.startswith(f"{self._folder}{os.sep}"):
+            return False
+        there = Path(place)
+        while not there.exists():
+            there = there.parent
+        return there.is_dir()
 
 
 def _search_also(unit: Unit, folder: str, *, ahead: bool) -> None:
@@ -144,16 +219,19 @@ def _search_also(unit: Unit, folder: str, *, ahead: bool) -> None:
         ahead: whether it stands before all that is not the unit's.
     """
     below = os.path.relpath(folder, os.path.realpath(unit.folder))
-    if below == os.curdir or not Path(folder).is_dir():
+    if below == os.curdir:
         return
-    found = {info.name for info in iter_modules([folder])} | {
-        entry.name for entry in os.scandir(folder) if entry.is_dir()
+    others = [entry for entry in sys.path if not os.path.realpath(entry).endswith(f"{os.sep}{below}")]
+    names = names_in(folder)
+    left = {
+        name
+        for name, is_module in names.items()
+        if not unit.owns(name)
+        # What has no `__init__` gives way to any module on the whole path: Source: PEP 420.
+        and (_is_imported(name, below) or (not (ahead and is_module) and _is_found(name, others)))
     }
-    names = {name for name in found - sys.stdlib_module_names if name.isidentifier()}
-    taken = _is_imported if ahead else _is_found
-    brought = {name for name in names if not unit.owns(name) and not taken(name, below)}
-    unit.search_also(folder, brought)
-    announce_search(unit.identifier, folder, brought)
+    unit.search_also(folder, names.keys() - left)
+    announce_search(unit.identifier, folder, left)
 
 
 def _is_imported(name: str, below: str) -> bool:
@@ -162,17 +240,19 @@ def _is_imported(name: str, below: str) -> bool:
     return name in sys.modules and not _is_twin(spec, name, below)
 
 
-def _is_found(name: str, below: str) -> bool:
-    """Whether the process's path leads to a name, anywhere but at the same place of a plain copy of the package."""
-    path = [entry for entry in sys.path if not os.path.realpath(entry).endswith(f"{os.sep}{below}")]
+def _is_found(name: str, path: list[str]) -> bool:
+    """Whether a path leads to a module of a name; any folder may be a namespace package, and is none."""
     spec = PathFinder.find_spec(name, path)
-    return spec is not None and spec.loader is not None  # any folder may be a namespace package
+    return spec is not None and spec.loader is not None
 
 
 def _is_twin(spec: ModuleSpec | None, name: str, below: str) -> bool:
-    origin = os.path.realpath(spec.origin) if spec is not None and spec.origin else ""
+    if spec is None:
+        return False
     place = f"{os.sep}{below}{os.sep}{name}"
-    return origin.endswith((f"{place}.py", f"{place}{os.sep}__init__.py"))
+    if not spec.origin:  # a namespace package
+        return any(each.endswith(place) for each in spec.submodule_search_locations or ())
+    return os.path.realpath(spec.origin).endswith((f"{place}.py", f"{place}{os.sep}__init__.py"))
 
 
 class Finders(ListView):
@@ -251,6 +331,7 @@ class _StandardFinder:
     """The standard finder of paths; what is taken from it is gone from this unit's view only."""
 
     __module__ = PathFinder.__module__
+    __name__ = PathFinder.__name__  # of its instances
     find_spec = PathFinder.find_spec
     invalidate_caches = PathFinder.invalidate_caches
 
