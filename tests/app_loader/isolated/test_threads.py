@@ -99,8 +99,9 @@ def test_a_module_may_wait_for_a_thread_that_enters_another_unit(versions: AddVe
 
 
 def test_a_module_may_wait_for_a_thread_that_asks_for_what_is_imported_already(
-    versions: AddVersions, meeting: ModuleType
+    versions: AddVersions, meeting: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_entrance, "_PATIENCE_FOR_PRESENT_S", 0.0)
     source = "import toy_meeting\nfrom toy_zoo.done import answer\ninner = toy_meeting.in_thread('1', 'toy_zoo.done')"
     meeting.entries.update(versions({"toy_zoo/__init__.py": source, "toy_zoo/done.py": "answer = {n}"}))
     module = meeting.entries["1"].import_module("toy_zoo")
@@ -127,6 +128,23 @@ def test_two_units_that_enter_one_another_from_two_threads_are_both_imported(
     assert {number: module.answer for number, module in found.items()} == {"1": 1, "2": 2}
     assert found["1"].other is found["2"]
     assert found["2"].other is found["1"]
+
+
+def test_half_of_a_cycle_is_not_given_before_the_other_half_is_there(
+    versions: AddVersions, meeting: ModuleType
+) -> None:
+    cycle = {
+        "toy_zoo/__init__.py": "import toy_zoo.a",
+        "toy_zoo/a.py": "import toy_meeting, toy_zoo.b\nfrom app_loader.isolated import _entrance\n"
+        "toy_meeting.barrier.wait()\nfor _ in range(10**6):\n    if _entrance._awaited: break\nanswer = {n}",
+        "toy_zoo/b.py": "import toy_zoo.a\ndef say(): return toy_zoo.a.answer",
+    }
+    entry = versions(cycle)["1"]
+    thread = threading.Thread(target=entry.import_module, args=("toy_zoo",), daemon=True)
+    thread.start()
+    meeting.barrier.wait()  # b is imported, and a is not
+    assert entry.import_module("toy_zoo.b").say() == 1
+    thread.join(30)
 
 
 def test_a_thread_that_lost_patience_goes_in_and_says_which_unit(

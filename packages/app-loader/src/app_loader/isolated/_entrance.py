@@ -19,6 +19,8 @@ from collections.abc import Iterator
 
 _PATIENCE_S = 60.0
 """How long a thread waits for others to leave a unit, after which it goes in as it would with a plain import."""
+_PATIENCE_FOR_PRESENT_S = 5.0
+"""How long a thread waits where what it asks for is imported, but modules that belong to it may not be."""
 _changed = threading.Condition()
 _entrances: weakref.WeakSet[Entrance] = weakref.WeakSet()
 _log = logging.getLogger("app_loader.isolated")
@@ -56,22 +58,37 @@ class Entrance:
                     _awaits_no_longer(thread, self)
                 _changed.notify_all()
 
+    def let_others_leave(self) -> None:
+        """Wait a while for a thread inside, which may be importing the other half of a cycle of modules.
+
+        Not for long: it may be one that waits for this thread, which is nothing that could be seen.
+        """
+        thread = threading.get_ident()
+        if not self.inside or thread in self.inside:
+            return
+        with _changed:
+            if self._others(thread):
+                self._wait(thread, _PATIENCE_FOR_PRESENT_S)
+
     def _others(self, thread: int) -> bool:
         return any(other != thread for other in self.inside)
 
     def _waited(self, thread: int) -> bool:
         """Wait, and return whether the others have left; they have not where waiting would not end."""
-        _awaited[thread].append(self)
-        try:
-            over = _changed.wait_for(
-                lambda: not self._others(thread) or _waits_for_itself(thread, self), timeout=_PATIENCE_S
-            )
-        finally:
-            _awaits_no_longer(thread, self)
-        if not over:
+        if not self._wait(thread, _PATIENCE_S):
             text = "another thread has not ended importing %s in %g s; entering it all the same"
             _log.warning(text, self.subject, _PATIENCE_S)
         return not self._others(thread)
+
+    def _wait(self, thread: int, patience_s: float) -> bool:
+        """Wait until the others have left or waiting would not end, and return whether it is one of these."""
+        _awaited[thread].append(self)
+        try:
+            return _changed.wait_for(
+                lambda: not self._others(thread) or _waits_for_itself(thread, self), timeout=patience_s
+            )
+        finally:
+            _awaits_no_longer(thread, self)
 
 
 _awaited: defaultdict[int, list[Entrance]] = defaultdict(list)

@@ -220,7 +220,8 @@ class Unit:
         present = sys.modules.get(full)
         # A module may have put any object in its place, which has no spec.
         if present is not None and not getattr(getattr(present, "__spec__", None), "_initializing", False):
-            return present  # nobody has to wait for what is there
+            self.entrance.let_others_leave()
+            return present
         self._refuse_native(name)
         try:
             with self.entrance.entered():
